@@ -1,0 +1,82 @@
+"""Convolution blocks of the image side, all in channels-last bf16-friendly operations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class InstanceNorm(nn.Module):
+    """InstanceNorm3d with affine weights (no running statistics, eps 1e-5), layout-preserving.
+
+    InstanceNorm3d loses the channels-last layout on CPU. A batch of one is the same mathematics
+    as batch norm in training mode, whose backward pass is 12× faster here than GroupNorm's
+    (measured: 12 against 144 ms at [1, 32, 64, 64, 64] bf16, 2 cores); larger batches go
+    through GroupNorm with one channel per group.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, D, H, W] → the same shape and layout."""
+        if x.shape[0] == 1 and x[0, 0].numel() > 1:
+            return nn.functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        return nn.functional.group_norm(x, x.shape[1], self.weight, self.bias)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3×3 convolutions with instance norm and LeakyReLU(0.01), and a shortcut.
+
+    Shapes: [B, in_channels, D, H, W] → [B, out_channels, D/stride, H/stride, W/stride].
+    The shortcut is average pooling and a 1×1×1 convolution where shape or width changes, as in
+    the residual encoders of dynamic_network_architectures.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm1 = InstanceNorm(out_channels)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm2 = InstanceNorm(out_channels)
+        self.act = nn.LeakyReLU(0.01, inplace=True)
+        shortcut: list[nn.Module] = []
+        if stride > 1:
+            shortcut.append(nn.AvgPool3d(stride, stride))
+        if in_channels != out_channels:
+            shortcut.append(nn.Conv3d(in_channels, out_channels, 1, bias=False))
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = self.act(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return self.act(y + self.shortcut(x))
+
+
+def space_to_depth(x: Tensor, factor: int) -> Tensor:
+    """[B, C, D, H, W] → [B, C·f³, D/f, H/f, W/f]; the sub-voxel offset varies slowest in C·f³.
+
+    It replaces a strided stem on 1 to 4 channels, which CPUs run on a naive kernel.
+    """
+    b, c, d, h, w = x.shape
+    f = factor
+    x = x.reshape(b, c, d // f, f, h // f, f, w // f, f)
+    return x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(b, f**3 * c, d // f, h // f, w // f)
+
+
+def depth_to_space(x: Tensor, factor: int) -> Tensor:
+    """The inverse of :func:`space_to_depth`."""
+    b, c, d, h, w = x.shape
+    f = factor
+    x = x.reshape(b, f, f, f, c // f**3, d, h, w)
+    return x.permute(0, 4, 5, 1, 6, 2, 7, 3).reshape(b, c // f**3, d * f, h * f, w * f)
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Trilinear upsampling by an integer factor (align_corners=False)."""
+    return torch.nn.functional.interpolate(
+        x, scale_factor=factor, mode="trilinear", align_corners=False
+    )

@@ -1,0 +1,161 @@
+"""The per-prompt part: text tokens and image tokens attend to each other at coarse scales.
+
+Only this part is run per prompt; prompts never see each other (each is its own batch row).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head attention from queries [P, N, d] to keys [P or 1, M, d]; mask True = use."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width)
+        self.to_k = nn.Linear(width, width)
+        self.to_v = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def project(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [P, heads, M, d/heads] of ``source``; may be kept between prompts."""
+        return self._split(self.to_k(source)), self._split(self.to_v(source))
+
+    def forward(
+        self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """x [P, N, d] → [P, N, d]."""
+        k, v = keys_values
+        q = self._split(self.to_q(x))
+        k, v = k.expand(q.shape[0], -1, -1, -1), v.expand(q.shape[0], -1, -1, -1)
+        # Few tokens on one side: two small products beat the flash kernel on CPU, also backwards.
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+        y = scores.softmax(dim=-1).to(v.dtype) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        p, n, d = x.shape
+        return x.view(p, n, self.heads, d // self.heads).transpose(1, 2)
+
+
+class PromptLayer(nn.Module):
+    """Prompt tokens: attend to themselves, then to the image tokens, then a small MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.self_attention = Attention(width, heads)
+        self.cross_attention = Attention(width, heads)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, image: tuple[Tensor, Tensor]) -> Tensor:
+        """x [P, L, d], mask [P, L], image keys and values [1, heads, M, d/heads]."""
+        y = self.norm_self(x)
+        x = x + self.self_attention(y, self.self_attention.project(y), mask)
+        x = x + self.cross_attention(self.norm_cross(x), image)
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class PositionEmbedding(nn.Module):
+    """Positions in body-box units [N, 3] → [N, width]: sines at 4 octaves, then an MLP."""
+
+    octaves = 4
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(3 * (1 + 2 * self.octaves), width), nn.GELU(), nn.Linear(width, width)
+        )
+
+    def forward(self, position: Tensor) -> Tensor:
+        """See the class."""
+        scales = 2.0 ** torch.arange(self.octaves, device=position.device) * torch.pi / 2
+        angles = (position[:, :, None] * scales).flatten(1)
+        return self.mlp(torch.cat([position, angles.sin(), angles.cos()], dim=1))
+
+
+class PromptAttention(nn.Module):
+    """Text tokens × coarse image tokens → query, coarse map, presence.
+
+    Args:
+        embed_dim: width E of the text encoder's tokens.
+        image_channels: channels of the two coarse feature maps (stride 8, stride 16).
+        width, heads, layers: of the attention.
+        query_channels: sizes of the query vectors to make, one per supervised scale.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        image_channels: tuple[int, int],
+        width: int,
+        heads: int,
+        layers: int,
+        query_channels: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.from_text = nn.Linear(embed_dim, width)
+        self.from_pooled = nn.Linear(embed_dim, width)
+        self.norm_text = nn.LayerNorm(embed_dim)
+        self.norm_pooled = nn.LayerNorm(embed_dim)
+        self.from_image = nn.ModuleList(nn.Linear(c, width) for c in image_channels)
+        self.scale_embedding = nn.Parameter(torch.zeros(len(image_channels), width))
+        self.position = PositionEmbedding(width)
+        self.norm_image = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(PromptLayer(width, heads) for _ in range(layers))
+        self.norm_out = nn.LayerNorm(width)
+        self.image_attention = Attention(width, heads)
+        self.norm_prompted = nn.LayerNorm(width)
+        self.coarse_query = nn.Linear(width, width)
+        self.coarse_bias = nn.Linear(width, 1)
+        self.queries = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, c + 1))
+            for c in query_channels
+        )
+        self.presence = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+
+    def image_tokens(self, maps: list[Tensor], positions: list[Tensor]) -> Tensor:
+        """Coarse maps [1, C, d, h, w] and their positions [d·h·w, 3] → tokens [1, M, width]."""
+        tokens = [
+            project(m.flatten(2).transpose(1, 2)) + self.position(p)[None] + scale
+            for m, p, project, scale in zip(
+                maps, positions, self.from_image, self.scale_embedding, strict=True
+            )
+        ]
+        return self.norm_image(torch.cat(tokens, dim=1))
+
+    def forward(
+        self, image: Tensor, n_coarse: int, tokens: Tensor, mask: Tensor, pooled: Tensor
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Answer P prompts on one window.
+
+        Args:
+            image: [1, M, width] of :meth:`image_tokens`; the first ``n_coarse`` are stride 8.
+            n_coarse: number of stride-8 tokens.
+            tokens: [P, L, E]; mask: bool [P, L]; pooled: [P, E].
+
+        Returns:
+            Query vectors [P, C + 1] per scale (the last entry is the bias), coarse logits
+            [P, n_coarse], presence logits [P].
+        """
+        query_token = self.from_pooled(self.norm_pooled(pooled))[:, None]
+        x = torch.cat([query_token, self.from_text(self.norm_text(tokens))], dim=1)
+        mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        for layer in self.layers:
+            x = layer(x, mask, layer.cross_attention.project(image))
+        x = self.norm_out(x)
+        query = x[:, 0]
+
+        near = image[:, :n_coarse].expand(x.shape[0], -1, -1)
+        prompted = near + self.image_attention(near, self.image_attention.project(x), mask)
+        prompted = self.norm_prompted(prompted)
+        coarse = torch.einsum("pnd,pd->pn", prompted, self.coarse_query(query))
+        coarse = coarse * prompted.shape[-1] ** -0.5 + self.coarse_bias(query)
+        return [make(query) for make in self.queries], coarse, self.presence(query)[:, 0]
