@@ -1,1 +1,1 @@
-"""See DESIGN: cli."""
+"""The command line. Importing this package, or asking for help, imports no heavy package."""
