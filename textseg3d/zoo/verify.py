@@ -1,0 +1,87 @@
+"""Checks a model folder before any of it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textseg3d.errors import ModelError
+from textseg3d.zoo.card import FileEntry, ModelCard, file_sha256, refused_file
+from textseg3d.zoo.tensors import find_non_finite, read_header
+
+REQUIRED_FILES = ("plans.json", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """Outcome for one file: its path in the folder, and what is wrong with it (None: nothing)."""
+
+    name: str
+    problem: str | None
+
+
+def check_model(folder: str | Path) -> list[FileCheck]:
+    """Check every file of a model folder; problems are reported, not raised.
+
+    Rules: each file of the card is there with its size and sha256; safetensors have a sound
+    header and only finite numbers; `plans.json` and `model.safetensors` are among them; no file
+    is a pickle or code. Other files that the card does not name are left alone: nothing reads
+    them.
+
+    Raises:
+        ModelError: if there is no readable card.
+    """
+    root = Path(folder)
+    card = ModelCard.read(root)
+    checks = [
+        FileCheck(name, f"the card does not list it; a model needs {' and '.join(REQUIRED_FILES)}")
+        for name in REQUIRED_FILES
+        if name not in card.files
+    ]
+    checks += [FileCheck(name, _problem(root / name, card.files[name])) for name in card.files]
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        refusal = refused_file(name)
+        if refusal:
+            checks.append(FileCheck(name, refusal))
+    return checks
+
+
+def verify_model(folder: str | Path) -> ModelCard:
+    """Raise unless the folder is a whole, unchanged model; return its card.
+
+    Raises:
+        ModelError: naming the first problem of :func:`check_model` and how many there are.
+    """
+    problems = [check for check in check_model(folder) if check.problem]
+    if problems:
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise ModelError(
+            f"model folder {folder}: {problems[0].name}: {problems[0].problem}{more}; "
+            "get the model again"
+        )
+    return ModelCard.read(folder)
+
+
+def _problem(path: Path, expected: FileEntry) -> str | None:
+    """What is wrong with one file of the card, or None."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            return "is not a regular file"
+        if size != expected.size_bytes:
+            return f"has {size} bytes, the card says {expected.size_bytes}"
+        if path.suffix == ".safetensors":
+            bad = find_non_finite(path, read_header(path))
+            if bad is not None:
+                return f"tensor {bad!r} holds NaN or infinite numbers"
+        digest = file_sha256(path)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except ModelError as error:
+        return str(error)
+    if digest != expected.sha256:
+        return f"has sha256 {digest[:12]}…, the card says {expected.sha256[:12]}…"
+    return None
