@@ -100,6 +100,10 @@ def volume_from_array(
         array: [i, j, k] or [C, i, j, k]; kept in its dtype, reordered without resampling.
         affine_lps: float64 [4, 4], (i, j, k) to LPS mm; its columns must be orthogonal
             (readers repair or reject sheared frames before they call this).
+        path: where the voxels came from.
+        format: format of that file, "array" for none.
+        header: what a writer of that format needs.
+        warnings: one line each, kept in the volume.
 
     Raises:
         GeometryError: if the frame has a zero, non-finite or ambiguous axis.
