@@ -53,7 +53,7 @@ def set_up_logging(args: argparse.Namespace) -> None:
     else:
         logger.setLevel(logging.WARNING if getattr(args, "quiet", False) else logging.INFO)
     logging.captureWarnings(True)
-    for name in ("py.warnings", "nibabel", "pydicom", "huggingface_hub"):
+    for name in ("py.warnings", "nibabel", "pydicom"):
         other = logging.getLogger(name)
         other.handlers[:] = [handler]
         other.propagate = False

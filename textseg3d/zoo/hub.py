@@ -12,7 +12,7 @@ from typing import NamedTuple
 from textseg3d.errors import MissingDependencyError, ModelError
 from textseg3d.zoo.card import CARD_NAME, MODEL_SUFFIXES
 from textseg3d.zoo.find import HUB_PREFIX, home_folder
-from textseg3d.zoo.verify import verify_model
+from textseg3d.zoo.verify import check_model, verify_model
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,6 @@ def is_offline() -> bool:
 
 def cached_folder(text: str) -> Path | None:
     """Folder of a hub model that was downloaded before, or None. Never uses the network."""
-    from textseg3d.zoo.verify import check_model
-
     folder = _snapshot(parse_reference(text), local_only=True)
     if folder is None or not (folder / CARD_NAME).is_file():
         return None
@@ -68,7 +66,8 @@ def fetch_model(text: str, *, refresh: bool = False) -> Path:
 
     Args:
         text: "hf-hub:owner/repo@revision".
-        refresh: ask the hub even if the model is here (a branch may have moved on).
+        refresh: ask the hub even if the model is here (a branch may have moved on, or the files
+            here may be damaged: then all of them are downloaded again).
 
     Raises:
         ModelError: if the model is not here and cannot be had, or its files are damaged.
@@ -94,10 +93,11 @@ def _download(text: str, reference: HubReference, refresh: bool) -> Path:
     name = "--".join((*reference.repository.split("/"), reference.revision.replace("/", "-")))
     try:
         with FileLock(locks / f"{name}.lock", timeout=LOCK_SECONDS):
-            folder = None if refresh else cached_folder(text)  # another process may have been first
-            if folder is None:
+            folder = cached_folder(text)  # another process may have been first
+            if folder is None or refresh:
                 logger.info("downloading %s@%s", *reference)
-                folder = _snapshot(reference, local_only=False)
+                damaged = folder is not None and not _is_whole(folder)
+                folder = _snapshot(reference, local_only=False, force=damaged)
     except Timeout:
         raise ModelError(
             f"another process has been downloading {reference.repository} for more than "
@@ -108,7 +108,15 @@ def _download(text: str, reference: HubReference, refresh: bool) -> Path:
     return folder
 
 
-def _snapshot(reference: HubReference, *, local_only: bool) -> Path | None:
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_model(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def _snapshot(reference: HubReference, *, local_only: bool, force: bool = False) -> Path | None:
     """Folder of the snapshot in our cache; None if ``local_only`` and there is none."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -119,6 +127,7 @@ def _snapshot(reference: HubReference, *, local_only: bool) -> Path | None:
         raise MissingDependencyError(
             "models from a hub need the package huggingface_hub; run `pip install huggingface_hub`"
         ) from None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our own error says it in a line
     if not sys.stderr.isatty():
         disable_progress_bars()
     what = f"{reference.repository}@{reference.revision}"
@@ -130,6 +139,7 @@ def _snapshot(reference: HubReference, *, local_only: bool) -> Path | None:
                 cache_dir=home_folder() / "hub",
                 allow_patterns=[f"*{suffix}" for suffix in MODEL_SUFFIXES],
                 local_files_only=local_only,
+                force_download=force,
                 max_workers=2,
             )
         )

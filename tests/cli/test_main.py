@@ -1,0 +1,184 @@
+import argparse
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from textseg3d import __version__
+from textseg3d.cli.logs import progress_reporter
+from textseg3d.cli.main import COMMANDS, is_out_of_memory, main
+from textseg3d.errors import Cancelled, CasesFailedError, InputError, MissingDependencyError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A command `boom` whose module raises ``module.error``."""
+    from textseg3d.cli.main import Command
+
+    module = types.ModuleType("textseg3d_test_boom")
+    module.HELP = "Fails."  # type: ignore[attr-defined]
+    module.add_arguments = lambda parser: None  # type: ignore[attr-defined]
+
+    def run(args: argparse.Namespace) -> int:
+        raise module.error
+
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(COMMANDS, "boom", Command(module.__name__, "fails"))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("bad scan"), 3, "bad scan"),
+        (MissingDependencyError("no x"), 4, "no x"),
+        (CasesFailedError("2 of 3"), 5, "2 of 3"),
+        (Cancelled(), 130, "Cancelled"),
+        (KeyboardInterrupt(), 130, "cancelled"),
+        (MemoryError(), 4, "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 GB"), 4, "out of memory"),
+        (ValueError("odd\nthing"), 1, "unexpected ValueError: odd thing; run again with --debug"),
+    ],
+)
+def test_errors_are_one_line_with_their_exit_code(
+    failing: types.ModuleType,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    words: str,
+) -> None:
+    failing.error = error  # type: ignore[attr-defined]
+    assert main(["boom"]) == code
+    text = capsys.readouterr().err
+    assert text.startswith("textseg3d: error: ")
+    assert words in text
+    assert text.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(
+    failing: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.error = ValueError("odd")  # type: ignore[attr-defined]
+    assert main(["boom", "--debug"]) == 1
+    text = capsys.readouterr().err
+    assert "Traceback" in text
+    assert text.splitlines()[-1] == "textseg3d: error: unexpected ValueError: odd"
+
+
+def test_json_log_errors_are_objects(
+    failing: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.error = InputError("bad scan")  # type: ignore[attr-defined]
+    assert main(["--json-log", "boom"]) == 3
+    expected = {"event": "error", "message": "bad scan", "exit_code": 3}
+    assert json.loads(capsys.readouterr().err) == expected
+
+
+def test_torch_out_of_memory_is_recognised() -> None:
+    torch = pytest.importorskip("torch")
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predct"], "did you mean 'predict'"),
+        (["--versoin"], "did you mean '--version'"),
+        (["doctor", "--jso"], "did you mean '--json'"),
+        (["doctor", "stray"], "unknown argument 'stray'"),
+    ],
+)
+def test_wrong_use_is_exit_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    text = capsys.readouterr().err
+    assert words in text
+    assert text.count("\n") == 1
+
+
+def test_no_command_prints_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    text = capsys.readouterr().err
+    assert all(name in text for name in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"textseg3d {__version__}\n"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: textseg3d {name}")
+    for flag in ("--quiet", "--json-log", "--debug"):
+        assert flag in out
+
+
+@pytest.mark.parametrize("name", ["", *sorted(COMMANDS)])
+def test_help_imports_no_torch(name: str) -> None:
+    """Help of each command, in a fresh process: no heavy package may be imported for it."""
+    code = (
+        "import sys; from textseg3d.cli.main import main; "
+        f"assert main({[name, '--help'] if name else ['--help']}) == 0; "
+        "heavy = {'torch', 'open_clip', 'SimpleITK', 'matplotlib', 'highdicom', 'scipy'}; "
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_help_is_fast() -> None:
+    """CPU time, as the wall clock depends on what else the machine does; the best of five."""
+    import resource
+
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "textseg3d", "--help"], cwd=ROOT, check=True, capture_output=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.3
+
+
+def test_progress_events(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(json_log=True, quiet=False)
+    with progress_reporter(args, interval_seconds=3600) as on_progress:
+        for done in range(5):
+            on_progress("network", done + 1, 5)
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["done"] for event in events] == [1, 5]
+    assert events[0] == {"event": "progress", "stage": "network", "done": 1, "total": 5}
+
+
+def test_progress_is_silent_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (argparse.Namespace(quiet=True), argparse.Namespace(quiet=False)):
+        with progress_reporter(args) as on_progress:
+            on_progress("read", 1, 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_closed_standard_output_is_no_traceback() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m textseg3d models list --json | true",
+        shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
