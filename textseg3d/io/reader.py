@@ -9,8 +9,11 @@ from pathlib import Path
 
 from textseg3d.errors import InputError
 from textseg3d.io.findings import Finding, FindingLog, enforced
+from textseg3d.io.metaimage import looks_like_metaimage, read_metaimage
 from textseg3d.io.nifti import read_nifti
 from textseg3d.io.nifti_header import header_version
+from textseg3d.io.nrrd import MAGIC as NRRD_MAGIC
+from textseg3d.io.nrrd import read_nrrd
 from textseg3d.io.options import DEFAULT_MAX_VOXELS, ReadOptions
 from textseg3d.io.streams import GZIP_MAGIC, ByteStream, describe_unreadable
 from textseg3d.io.volume import Volume
@@ -112,6 +115,12 @@ def _reader(path: Path, log: FindingLog) -> Reader:
 def _sniff(head: bytes, packed: bool) -> Reader | None:
     if header_version(head) is not None:
         return read_nifti
+    if packed:
+        return None
+    if head.startswith(NRRD_MAGIC):
+        return read_nrrd
+    if looks_like_metaimage(head):
+        return read_metaimage
     return None
 
 

@@ -18,6 +18,15 @@ from textseg3d.io.volume import LPS_FROM_RAS, Volume
 GZIP_LEVEL = 1
 _BLOCK_BYTES = 8 << 20
 _NIFTI_DTYPES = {"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"}
+# NRRD space -> sign of its axes in LPS
+NRRD_SPACES = {
+    "left-posterior-superior": (1.0, 1.0, 1.0),
+    "lps": (1.0, 1.0, 1.0),
+    "right-anterior-superior": (-1.0, -1.0, 1.0),
+    "ras": (-1.0, -1.0, 1.0),
+    "left-anterior-superior": (1.0, -1.0, 1.0),
+    "las": (1.0, -1.0, 1.0),
+}
 _NRRD_TYPES = {
     "u1": "uint8",
     "i1": "int8",
@@ -202,7 +211,9 @@ def _write_nrrd(
     source = volume.source
     space, affine = "left-posterior-superior", source.affine_lps
     if source.format == "nrrd" and source.header is not None:
-        space, affine = source.header["space"], source.header["affine"]
+        space = source.header["space"]
+        affine = affine.copy()
+        affine[:3] *= np.asarray(NRRD_SPACES[space.strip().lower()])[:, None]
 
     def vector(values: Any) -> str:
         return "(" + ",".join(repr(float(v)) for v in values) + ")"
