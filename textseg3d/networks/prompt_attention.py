@@ -55,11 +55,11 @@ class PromptLayer(nn.Module):
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
-    def forward(self, x: Tensor, mask: Tensor, image: tuple[Tensor, Tensor]) -> Tensor:
-        """x [P, L, d], mask [P, L], image keys and values [1, heads, M, d/heads]."""
+    def forward(self, x: Tensor, mask: Tensor, image: Tensor) -> Tensor:
+        """x [P, L, d], mask [P, L], image tokens [1, M, d] → [P, L, d]."""
         y = self.norm_self(x)
         x = x + self.self_attention(y, self.self_attention.project(y), mask)
-        x = x + self.cross_attention(self.norm_cross(x), image)
+        x = x + self.cross_attention(self.norm_cross(x), self.cross_attention.project(image))
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -149,7 +149,7 @@ class PromptAttention(nn.Module):
         x = torch.cat([query_token, self.from_text(self.norm_text(tokens))], dim=1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         for layer in self.layers:
-            x = layer(x, mask, layer.cross_attention.project(image))
+            x = layer(x, mask, image)
         x = self.norm_out(x)
         query = x[:, 0]
 

@@ -1,1 +1,1 @@
-"""See DESIGN: synthesis."""
+"""Labelled volumes without end: shapes from atlases and scans, rendered or re-lit as CT."""

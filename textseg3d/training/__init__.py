@@ -1,1 +1,1 @@
-"""See DESIGN: training."""
+"""Prompt-conditioned training: cases, window sampling, losses, the loop, checkpoints."""

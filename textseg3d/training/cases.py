@@ -1,0 +1,106 @@
+"""The training set on disk: `training.json`, and one `.npz` per case on the network's grid.
+
+Labels are partial. A case lists, per target, the label ids that make it up; an empty list says
+"looked for, not there"; a target that is not listed is unknown in that case and is never asked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textseg3d.errors import InputError
+from textseg3d.plans.jsonio import from_json, to_json
+
+INDEX = "training.json"
+
+
+@dataclass(frozen=True)
+class TargetEntry:
+    """A thing that prompts can ask for.
+
+    Attributes:
+        name: canonical wording ("left kidney"); the key of the embedding bank.
+        wordings: other phrasings that training draws from.
+        opposite: canonical name of the same structure on the other side, if any.
+        weight: how often it is asked, relative to others.
+    """
+
+    name: str
+    wordings: tuple[str, ...] = ()
+    opposite: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One scan or atlas.
+
+    Attributes:
+        name: file stem; ``<name>.npz`` holds ``labels`` uint8 [D, H, W] and, for a scan,
+            ``image`` int16 [D, H, W] in HU.
+        kind: "scan" is re-lit and deformed, "atlas" is rendered from its labels.
+        weight: how often it is drawn.
+        targets: target name → label ids (empty: known to be absent).
+        tissue: label id → tissue (atlas only).
+        veins, arms: label ids (atlas only), see :class:`textseg3d.synthesis.render.Tissues`.
+    """
+
+    name: str
+    kind: Literal["scan", "atlas"]
+    weight: float
+    targets: dict[str, tuple[int, ...]]
+    tissue: dict[str, str] | None = None
+    veins: tuple[int, ...] = ()
+    arms: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """All cases and targets, at one spacing (z, y, x) in mm."""
+
+    spacing_mm: tuple[float, float, float]
+    targets: tuple[TargetEntry, ...]
+    cases: tuple[TrainingCase, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainingSet:
+        """Read ``training.json`` of a folder.
+
+        Raises:
+            InputError: if the folder has none, or a case names an unknown target.
+        """
+        path = Path(folder) / INDEX
+        if not path.is_file():
+            raise InputError(f"{folder}: no {INDEX}; prepare the training set first")
+        loaded = from_json(cls, json.loads(path.read_text(encoding="utf-8")), f"{path}: ")
+        names = {t.name for t in loaded.targets}
+        for case in loaded.cases:
+            unknown = sorted(set(case.targets) - names)
+            if unknown:
+                raise InputError(f"{path}: case {case.name!r} names unknown target {unknown[0]!r}")
+        return loaded
+
+    def save(self, folder: Path) -> None:
+        """Write ``training.json``."""
+        text = json.dumps(to_json(self), indent=1)
+        (Path(folder) / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def save_case_arrays(
+    folder: Path, name: str, labels: NDArray[np.uint8], image: NDArray[np.int16] | None
+) -> None:
+    """Write ``<name>.npz`` (compressed); labels and image are [D, H, W] on one grid."""
+    arrays = {"labels": labels} if image is None else {"labels": labels, "image": image}
+    np.savez_compressed(Path(folder) / f"{name}.npz", **arrays)
+
+
+def load_case_arrays(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int16] | None]:
+    """Labels and (for a scan) image of a case."""
+    with np.load(Path(folder) / f"{name}.npz") as data:
+        return data["labels"], data.get("image")

@@ -1,0 +1,75 @@
+"""Checkpoints: one safetensors file with weights, their average and AdamW's moments."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from textseg3d.errors import InputError
+
+NAME = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.AdamW,
+    step: int,
+    settings: dict[str, object],
+) -> None:
+    """Write atomically; ``step`` is the number of finished optimiser steps."""
+    from safetensors.torch import save_file
+
+    tensors = {f"model.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    for name, parameter in network.named_parameters():
+        state = optimizer.state.get(parameter, {})
+        for key in ("exp_avg", "exp_avg_sq"):
+            if key in state:
+                tensors[f"{key}.{name}"] = state[key]
+    temporary = folder / f".{NAME}.{os.getpid()}"
+    plain = {k: v.detach().contiguous() for k, v in tensors.items()}
+    save_file(plain, temporary, {"step": str(step), "settings": json.dumps(settings)})
+    os.replace(temporary, folder / NAME)
+
+
+def load_checkpoint(
+    folder: Path, network: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.AdamW
+) -> int:
+    """Restore in place; returns the number of finished steps.
+
+    Raises:
+        InputError: if there is no checkpoint, or it is of another network.
+    """
+    from safetensors import safe_open
+
+    path = folder / NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: no {NAME} to continue from; start without --continue")
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        network.load_state_dict({k: tensors[f"model.{k}"] for k in network.state_dict()})
+        for key, value in average.items():
+            value.copy_(tensors[f"average.{key}"])
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: does not fit this network ({str(error)[:200]})") from None
+    for name, parameter in network.named_parameters():
+        if f"exp_avg.{name}" in tensors:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": _like(parameter, tensors[f"exp_avg.{name}"]),
+                "exp_avg_sq": _like(parameter, tensors[f"exp_avg_sq.{name}"]),
+            }
+    return step
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value in the parameter's memory layout, which the optimiser needs to be fast."""
+    return torch.empty_like(parameter).copy_(value)

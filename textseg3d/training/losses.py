@@ -1,0 +1,59 @@
+"""Losses on prompt logits: soft Dice where the target is there, cross-entropy everywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor, eps: float = 1.0) -> Tensor:
+    """1 - soft Dice per prompt [P]; logits and target (fractions in [0, 1]) are [P, ...].
+
+    Milletari et al., V-Net (3DV 2016), with plain sums in the denominator as nnU-Net has it.
+    """
+    p, t = logits.sigmoid().flatten(1), target.flatten(1)
+    return 1 - (2 * (p * t).sum(1) + eps) / (p.sum(1) + t.sum(1) + eps)
+
+
+def prompt_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over prompts of cross-entropy, plus Dice over those with any target (scalar).
+
+    Dice of an empty target only measures the smoothing constant, so it is left out there.
+    """
+    logits, target = logits.float(), target.float()
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
+    there = target.flatten(1).any(1)
+    if there.any():
+        loss = loss + soft_dice_loss(logits[there], target[there]).sum() / len(there)
+    return loss
+
+
+def presence_loss(logits: Tensor, presence: Tensor) -> Tensor:
+    """Cross-entropy of presence logits [P] against 1 / 0; entries of -1 do not count."""
+    known = presence >= 0
+    if not known.any():
+        return logits.sum() * 0
+    return nn.functional.binary_cross_entropy_with_logits(
+        logits[known].float(), presence[known].float()
+    )
+
+
+LEVEL_WEIGHTS = {1: 1.0, 2: 1.0, 4: 0.5, 8: 0.3}
+PRESENCE_WEIGHT = 0.2
+
+
+def total_loss(
+    levels: dict[int, Tensor], targets: dict[int, Tensor], presence: Tensor, truth: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum over strides, and the parts for the log.
+
+    Args:
+        levels: stride → logits [P, ...]; stride 1 is the full-resolution crop.
+        targets: stride → target fractions, same shapes.
+        presence: logits [P]; truth: 1, 0 or -1 [P].
+    """
+    parts = {s: prompt_loss(levels[s], targets[s]) for s in levels}
+    there = presence_loss(presence, truth)
+    loss = torch.stack([LEVEL_WEIGHTS[s] * part for s, part in parts.items()]).sum()
+    log = {f"stride{s}": float(part.detach()) for s, part in parts.items()}
+    return loss + PRESENCE_WEIGHT * there, {**log, "presence": float(there.detach())}
