@@ -1,0 +1,97 @@
+"""Packages, package data and extras. Tool settings are in pyproject.toml.
+
+`kernels/`, `plans/` and `model_zoo/` have no `__init__.py` in the checkout. `package_dir` gives
+them names of their own in the wheel, beside `textseg3d`: the importable `textseg3d_kernels`, and
+the data folders `textseg3d_plans` and `textseg3d_model_zoo`, which `textseg3d/resources.py` finds.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+KERNELS = find_packages("kernels", include=["textseg3d_kernels", "textseg3d_kernels.*"])
+DATA_FOLDERS = {"textseg3d_plans": "plans", "textseg3d_model_zoo": "model_zoo"}
+DATA_FILES = ["*.json", "**/*.json", "**/*.safetensors", "**/*.gz", "**/*.md"]
+
+CORE = [
+    "torch>=2.10",  # earlier releases have known holes in reading checkpoints
+    "torchvision>=0.25",  # open_clip imports it; each release pins the torch that it belongs to
+    "open_clip_torch>=3.0",
+    "numpy>=1.26",
+    "scipy>=1.11",
+    "nibabel>=5.2",
+    "pynrrd>=1.1",
+    "pydicom>=3.0.2",  # earlier releases follow a DICOMDIR out of its folder
+    "highdicom>=0.26",
+    "connected-components-3d>=3.18",
+    "edt>=3.0",
+    "isal>=1.6",
+    "safetensors>=0.5",
+    "matplotlib>=3.8",
+    "huggingface_hub>=0.30",
+    "filelock>=3.12",
+]
+EXTRAS = {
+    # Compressed DICOM transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
+    "dicom": ["pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
+    # Only tests need these: peers to compare with, and tools.
+    "test": [
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "hypothesis>=6.100",
+        "ruff==0.17.6",
+        "mypy==2.4.1",
+        "setuptools>=68",
+        "scikit-image>=0.22",
+        "SimpleITK>=2.3",
+        "monai>=1.6",
+        "nnunetv2>=2.6",
+        "pylibjpeg[all]>=2.0",
+        "pyjpegls>=1.4",
+    ],
+}
+EXTRAS["dev"] = [*EXTRAS["test"], "build>=1.2", "pre-commit>=3.7"]
+
+
+def version() -> str:
+    """`__version__` of the package, read without importing it."""
+    text = (ROOT / "textseg3d" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("textseg3d/__init__.py has no __version__")
+    return found.group(1)
+
+
+setup(
+    name="textseg3d",
+    version=version(),
+    description="Text-promptable 3-D segmentation of medical images, on a CPU or a GPU",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    author="The textseg3d contributors",
+    python_requires=">=3.10",
+    packages=[
+        *find_packages(include=["textseg3d", "textseg3d.*"]),
+        *KERNELS,
+        *DATA_FOLDERS,
+    ],
+    package_dir={"textseg3d_kernels": "kernels/textseg3d_kernels", **DATA_FOLDERS},
+    package_data={
+        "textseg3d": ["**/*.json", "**/*.jsonl", "**/*.gz", "**/*.html", "**/*.css", "**/*.js"],
+        **{name: DATA_FILES for name in DATA_FOLDERS},
+    },
+    include_package_data=False,
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["textseg3d = textseg3d.cli.main:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
