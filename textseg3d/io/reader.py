@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textseg3d.errors import InputError
+from textseg3d.io.dicom import looks_like_dicom, read_dicom, read_dicom_zip
+from textseg3d.io.dicom_index import starts_like_a_data_set
 from textseg3d.io.findings import Finding, FindingLog, enforced
+from textseg3d.io.isolated import check_in_child
 from textseg3d.io.metaimage import looks_like_metaimage, read_metaimage
 from textseg3d.io.nifti import read_nifti
 from textseg3d.io.nifti_header import header_version
@@ -20,6 +23,7 @@ from textseg3d.io.volume import Volume
 
 enforced("N5", "sniff", "the file holds a scan in a known format")
 enforced("N26", "sniff", "the path can be opened")
+ZIP_MAGIC = b"PK\x03\x04"
 Reader = Callable[[Path, FindingLog, ReadOptions], Volume]
 
 
@@ -68,21 +72,40 @@ def check_scan(
     allow_missing_slices: bool = False,
     resample_shear: bool = False,
     max_voxels: int = DEFAULT_MAX_VOXELS,
+    isolate: bool = False,
 ) -> list[Finding]:
-    """Run every reading rule on a scan; options as in `read_volume`.
+    """Run every reading rule on a scan.
+
+    Args:
+        path: as in `read_volume`, like the options that are not listed here.
+        series: see `read_volume`.
+        volume_index: see `read_volume`.
+        assume_orientation: see `read_volume`.
+        allow_missing_slices: see `read_volume`.
+        resample_shear: see `read_volume`.
+        max_voxels: see `read_volume`.
+        isolate: look at DICOM in a child process with a time and memory limit, so that a
+            decoder that crashes on damaged data becomes a finding (D12).
 
     Returns:
         findings by rule number; rules that come after a rejection were not looked at and are
         left out.
+
+    Raises:
+        UsageError: an option that cannot be meant.
     """
     options = ReadOptions(
         series, volume_index, assume_orientation, allow_missing_slices, resample_shear, max_voxels
     )
     log = FindingLog(path)
     try:
-        read_logged(Path(path), log, options)
-    except InputError:
-        log.findings = log.findings or []
+        reader = _reader(Path(path), log)
+        if isolate and reader in (read_dicom, read_dicom_zip):
+            return check_in_child(Path(path), log, options)
+        reader(Path(path), log, options)
+    except InputError as error:
+        if not any(f.verdict == "reject" for f in log.findings):
+            log.add("N9", "reject", str(error))
     return log.complete()
 
 
@@ -100,19 +123,22 @@ def _reader(path: Path, log: FindingLog) -> Reader:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         log.reject("N26", describe_unreadable(error))
+    if stat.S_ISDIR(mode):
+        log.passed("sniff")
+        return read_dicom
     if not stat.S_ISREG(mode):
         log.reject("N26", "is neither a file nor a folder; give a scan")
     with ByteStream(path, log) as stream:
         head = stream.peek(min(512, stream.stored_bytes))
         packed = stream.encoding == "gzip"
-    found = _sniff(head, packed)
+    found = _sniff(path, head, packed)
     if found is None:
         log.reject("N5", _what_is_it(head))
     log.passed("sniff")
     return found
 
 
-def _sniff(head: bytes, packed: bool) -> Reader | None:
+def _sniff(path: Path, head: bytes, packed: bool) -> Reader | None:
     if header_version(head) is not None:
         return read_nifti
     if packed:
@@ -121,6 +147,12 @@ def _sniff(head: bytes, packed: bool) -> Reader | None:
         return read_nrrd
     if looks_like_metaimage(head):
         return read_metaimage
+    if looks_like_dicom(head):
+        return read_dicom
+    if head.startswith(ZIP_MAGIC):
+        return read_dicom_zip
+    if path.suffix.lower() in (".dcm", ".ima") and starts_like_a_data_set(head):
+        return read_dicom
     return None
 
 
@@ -138,7 +170,6 @@ def _what_is_it(head: bytes) -> str:
         b"\x89PNG": "a PNG picture",
         b"\xff\xd8\xff": "a JPEG picture",
         b"\x93NUMPY": "a numpy array, which has no geometry",
-        b"PK\x03\x04": "a zip archive",
     }.items():
         if head.startswith(magic):
             return f"is {name}; {known}"
