@@ -46,6 +46,7 @@ EXTRAS = {
         "setuptools>=68",
         "scikit-image>=0.22",
         "SimpleITK>=2.3",
+        "highdicom>=0.26",
         "monai>=1.6",
         "nnunetv2>=2.6",
         "pylibjpeg[all]>=2.0",
