@@ -24,7 +24,6 @@ CORE = [
     "nibabel>=5.2",
     "pynrrd>=1.1",
     "pydicom>=3.0.2",  # earlier releases follow a DICOMDIR out of its folder
-    "highdicom>=0.26",
     "connected-components-3d>=3.18",
     "edt>=3.0",
     "isal>=1.6",
@@ -53,7 +52,7 @@ EXTRAS = {
         "pyjpegls>=1.4",
     ],
 }
-EXTRAS["dev"] = [*EXTRAS["test"], "build>=1.2", "pre-commit>=3.7"]
+EXTRAS["dev"] = [*EXTRAS["test"], "build>=1.2"]
 
 
 def version() -> str:
@@ -82,7 +81,7 @@ setup(
     ],
     package_dir={"textseg3d_kernels": "kernels/textseg3d_kernels", **DATA_FOLDERS},
     package_data={
-        "textseg3d": ["**/*.json", "**/*.jsonl", "**/*.gz", "**/*.html", "**/*.css", "**/*.js"],
+        "textseg3d": ["**/*.json", "**/*.jsonl", "**/*.gz"],
         **{name: DATA_FILES for name in DATA_FOLDERS},
     },
     include_package_data=False,

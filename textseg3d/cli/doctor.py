@@ -20,7 +20,6 @@ CORE_PACKAGES = {
     "nibabel": ("nibabel", "NIfTI"),
     "nrrd": ("pynrrd", "NRRD"),
     "pydicom": ("pydicom", "DICOM"),
-    "highdicom": ("highdicom", "DICOM"),
     "cc3d": ("connected-components-3d", "instances"),
     "edt": ("edt", "distances"),
     "isal": ("isal", "fast gzip"),
