@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +80,15 @@ class EmbeddingBank:
         tokens[0, :length] = self.tokens[start : start + length]
         mask = (np.arange(self.context_length) < length)[None]
         return TextFeatures(tokens, mask, self.pooled[row : row + 1].astype(np.float32))
+
+    def empty(self) -> TextFeatures:
+        """Features of no text (N = 0), of this bank's L and E."""
+        width = self.tokens.shape[1]
+        return TextFeatures(
+            np.zeros((0, self.context_length, width), np.float32),
+            np.zeros((0, self.context_length), bool),
+            np.zeros((0, width), np.float32),
+        )
 
     @classmethod
     def build(cls, encoder: TextEncoder, texts: Iterable[str]) -> EmbeddingBank:
@@ -197,8 +206,10 @@ class BankedEncoder:
         """L, number of token places."""
         return self._tower().context_length if self.bank is None else self.bank.context_length
 
-    def encode(self, texts: list[str]) -> TextFeatures:
+    def encode(self, texts: Sequence[str]) -> TextFeatures:
         """Features of ``texts``: tokens [N, L, E], mask [N, L], pooled [N, E]."""
+        if not texts:
+            return self._tower().encode([]) if self.bank is None else self.bank.empty()
         known = [None if self.bank is None else self.bank.get(text) for text in texts]
         return concatenate(
             [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textseg3d.text.corpus import Corpus, Entry
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import torch
 
     from textseg3d.text.tokenizer import BpeTokenizer
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Recipe:
         texts: texts drawn per target.
         long_share: share of texts that are definitions or relation statements.
         learning_rate: peak of a cosine schedule with a warm-up of 5 % of the steps.
+        weight_decay: of matrices; biases and norms have none.
+        side_margin: how much closer than it is a text of another side counts, in cosine.
         token_weight: weight of the same loss on the mean of the token vectors.
         seed: of weights and batches.
     """
@@ -43,12 +43,15 @@ class Recipe:
     long_share: float = 0.2
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
+    side_margin: float = 0.3
     token_weight: float = 0.5
     seed: int = 0
 
 
-def draw_batch(corpus: Corpus, recipe: Recipe, rng: random.Random) -> tuple[list[str], list[int]]:
-    """Texts of one step and the number of the target that each stands for."""
+def draw_batch(
+    corpus: Corpus, recipe: Recipe, rng: random.Random
+) -> tuple[list[str], list[int], list[int]]:
+    """Texts of one step, and for each the number of its target and of its unsided concept."""
     chosen: dict[str, Entry] = {}
     for anchor in rng.sample(corpus.entries, min(recipe.anchors, len(corpus.entries))):
         chosen[anchor.key] = anchor
@@ -56,6 +59,8 @@ def draw_batch(corpus: Corpus, recipe: Recipe, rng: random.Random) -> tuple[list
             chosen[entry.key] = entry
     texts: list[str] = []
     labels: list[int] = []
+    concepts: list[int] = []
+    numbers: dict[str, int] = {}
     for label, entry in enumerate(chosen.values()):
         for _ in range(recipe.texts):
             if entry.long and rng.random() < recipe.long_share:
@@ -63,11 +68,17 @@ def draw_batch(corpus: Corpus, recipe: Recipe, rng: random.Random) -> tuple[list
             else:
                 texts.append(vary(rng.choice(entry.short), rng))
             labels.append(label)
-    return texts, labels
+            concepts.append(numbers.setdefault(entry.concept, len(numbers)))
+    return texts, labels, concepts
 
 
 def multi_positive_info_nce(
-    vectors: torch.Tensor, labels: torch.Tensor, scale: torch.Tensor
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    scale: torch.Tensor,
+    *,
+    concepts: torch.Tensor | None = None,
+    side_margin: float = 0.0,
 ) -> torch.Tensor:
     """InfoNCE where all texts of one target are positives of each other.
 
@@ -75,6 +86,9 @@ def multi_positive_info_nce(
         vectors: float [N, E], unit vectors.
         labels: int [N], target of each.
         scale: inverse temperature.
+        concepts: int [N], unsided concept of each; needed for a margin.
+        side_margin: added to the cosine of texts that differ in nothing but the side, so that
+            the sides must lie further apart than other targets.
 
     Returns:
         Mean over texts of the mean over their positives of -log softmax; a scalar.
@@ -82,9 +96,13 @@ def multi_positive_info_nce(
     import torch
 
     eye = torch.eye(len(labels), dtype=torch.bool)
-    logits = (scale * vectors @ vectors.T).masked_fill(eye, float("-inf"))
+    same = labels[:, None] == labels[None, :]
+    cosine = vectors @ vectors.T
+    if concepts is not None:
+        cosine = cosine + side_margin * ((concepts[:, None] == concepts[None, :]) & ~same)
+    logits = (scale * cosine).masked_fill(eye, float("-inf"))
     log_share = logits - logits.logsumexp(dim=1, keepdim=True)
-    positive = (labels[:, None] == labels[None, :]) & ~eye
+    positive = same & ~eye
     count = positive.sum(dim=1)
     total = log_share.masked_fill(~positive, 0.0).sum(dim=1)
     loss: torch.Tensor = -(total / count.clamp(min=1))[count > 0].mean()
@@ -141,17 +159,21 @@ def train_tower(
         factor = min((step + 1) / warm, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * factor
-        texts, numbers = draw_batch(corpus, recipe, rng)
-        labels = torch.tensor(numbers)
+        texts, labels, concepts = draw_batch(corpus, recipe, rng)
         pooled, means = embed(tower, torch.from_numpy(tokenizer(texts)), tokenizer.pad_id)
-        sharpness = scale.exp().clamp(max=100.0)
-        loss = multi_positive_info_nce(pooled, labels, sharpness)
-        loss = loss + recipe.token_weight * multi_positive_info_nce(means, labels, sharpness)
+        loss = partial(
+            multi_positive_info_nce,
+            labels=torch.tensor(labels),
+            scale=scale.exp().clamp(max=100.0),
+            concepts=torch.tensor(concepts),
+            side_margin=recipe.side_margin,
+        )
+        total = loss(pooled) + recipe.token_weight * loss(means)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
         optimiser.step()
-        yield step + 1, float(loss.detach()), time.perf_counter() - begin
+        yield step + 1, float(total.detach()), time.perf_counter() - begin
     tower.eval()
 
 

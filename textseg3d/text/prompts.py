@@ -25,6 +25,20 @@ TEMPLATES = (
     "entire {}",
     "volume of the {}",
     "patient's {}",
+    "could you outline the {}",
+    "can you find the {} for me",
+    "i need the {}",
+    "mark {} please",
+    "{}, please",
+    "{} if visible",
+    "contour of the {}",
+    "{} in the image",
+    "label the {}",
+    "extract {}",
+    "all of the {}",
+    "{} only",
+    "ct scan showing the {}",
+    "draw a mask of {}",
 )
 _SHORTEST_WORD_WITH_SLIP = 7
 
