@@ -1,7 +1,10 @@
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -156,6 +159,41 @@ def test_help_is_fast() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_clean_up_and_exit_130(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "waiting.py").write_text(
+        "import pathlib, time\n"
+        "HELP = 'Waits.'\n"
+        "def add_arguments(parser): pass\n"
+        "def run(args):\n"
+        "    half = pathlib.Path('half')\n"
+        "    try:\n"
+        "        half.touch()\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        half.unlink()\n"
+    )
+    code = (
+        "import sys; from textseg3d.cli import main as m; "
+        "m.COMMANDS['wait'] = m.Command('waiting', ''); "
+        "sys.argv = ['textseg3d', 'wait']; sys.exit(m.main())"
+    )
+    search = os.pathsep.join((str(ROOT), str(tmp_path)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": search},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for _ in range(600):
+        if (tmp_path / "half").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error.count("\n") == 1
+    assert not (tmp_path / "half").exists()
 
 
 def test_progress_events(capsys: pytest.CaptureFixture[str]) -> None:

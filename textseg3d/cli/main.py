@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import traceback
 from typing import NamedTuple
@@ -40,6 +41,8 @@ COMMANDS: dict[str, Command] = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code (the table is in `textseg3d/errors.py`)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _clean_up_on_sigterm()
     try:
         return _run(list(arguments))
     except BaseException as error:
@@ -67,6 +70,18 @@ def _run(arguments: list[str]) -> int:
     code = int(module.run(args))
     sys.stdout.flush()
     return code
+
+
+def _clean_up_on_sigterm() -> None:
+    """Let SIGTERM raise, as Ctrl-C does, so that half-written files are removed on the way out."""
+    owner = os.getpid()
+
+    def terminated(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a forked worker inherits this handler; it has nothing to tidy
+            os._exit(128 + number)
+        raise Cancelled("terminated")
+
+    signal.signal(signal.SIGTERM, terminated)
 
 
 def _overview() -> CommandParser:
