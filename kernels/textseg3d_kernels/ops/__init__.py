@@ -1,0 +1,1 @@
+"""Public functions: argument checks, allocation, choice of the implementation."""

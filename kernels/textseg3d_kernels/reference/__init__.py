@@ -1,0 +1,1 @@
+"""Pure PyTorch implementations; they are also the CPU path."""
