@@ -1,0 +1,228 @@
+"""Linked nodes to targets: concept, side, container and size of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textseg3d.text.grammar.linking import Node
+from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
+from textseg3d.text.grammar.numbers import combine
+from textseg3d.text.grammar.refine import Contradiction, Refiner, Spot, conflict, one_side
+from textseg3d.text.knowledge import Concept, Side
+
+
+def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
+    """The targets that one node asks for (two for "left and right kidney").
+
+    Raises:
+        Contradiction: if sides or sizes exclude each other.
+    """
+    if not node.finding:
+        return _anatomy(node, refiner)
+    sides: Sequence[Side] = node.words.sides
+    spots = _container_spots(node, refiner)
+    if node.before and sides and _takes_side(node, refiner):
+        sides = ()
+    name = node.mention.surface
+    pairs: list[tuple[Side | None, Spot | None]] = []
+    clash: Contradiction | None = None
+    for own in one_side(sides, node.words.listed, name):
+        for spot in spots or [None]:
+            try:
+                pairs.append(_sided(own, spot, name))
+            except Contradiction as error:
+                clash = error
+    if not pairs and clash is not None:
+        raise clash
+    return [_finding(node, side, spot, refiner) for side, spot in pairs]
+
+
+def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None, Spot | None]:
+    """The side of a finding and its container, each helping the other."""
+    if spot is None:
+        return own, None
+    if own is not None and not spot.said and spot.concept.side_rule == "paired":
+        spot = Spot(spot.concept, own, True)
+    elif spot.said and conflict(own, spot.side):
+        raise Contradiction(
+            f"{name!r} is said to be {own}, but it is placed on the {spot.side}; name one side"
+        )
+    return own or (spot.side if spot.said else None), spot
+
+
+def _takes_side(node: Node, refiner: Refiner) -> bool:
+    """Whether side words before "left lower lobe nodule" belong to the place."""
+    concept = refiner.concept(node.before[0].forms[0])
+    return concept.side_rule == "paired" or concept.fixed_side is not None
+
+
+def _container_spots(node: Node, refiner: Refiner) -> list[Spot]:
+    spots: list[Spot] = []
+    if node.before:
+        sides = node.words.sides if _takes_side(node, refiner) or not node.finding else []
+        for index, mention in enumerate(node.before):
+            own = refiner.spots(mention, sides if index == 0 else (), node.words.listed)
+            related = spots and refiner.related(spots[0].concept, own[0].concept)
+            spots = refiner.merge(spots, own) if related else own
+    chains = [_chain(chain, refiner) for chain in node.containers]
+    if spots and chains:
+        merged: list[Spot] = []
+        for chain in chains:
+            if refiner.related(spots[0].concept, chain[0].concept):
+                merged += refiner.merge(spots, chain)
+            else:
+                merged += spots
+        return merged
+    return spots or [spot for chain in chains for spot in chain]
+
+
+def _chain(chain: Sequence[Node], refiner: Refiner) -> list[Spot]:
+    """The spots of a container, narrowed by the containers around it."""
+    spots = _place_spots(chain[0], refiner)
+    for node in chain[1:]:
+        outer = _place_spots(node, refiner)
+        if refiner.related(spots[0].concept, outer[0].concept):
+            spots = refiner.merge(spots, outer)
+        else:
+            spots = [_with_side(spot, outer[0]) for spot in spots]
+    return spots
+
+
+def _with_side(spot: Spot, outer: Spot) -> Spot:
+    if outer.said and not spot.said and spot.concept.side_rule == "paired":
+        return Spot(spot.concept, outer.side, True)
+    if outer.said and spot.said and conflict(spot.side, outer.side):
+        raise Contradiction(
+            f"{spot.concept.name!r} is said to be {spot.side}, {outer.concept.name!r} "
+            f"{outer.side}; name one side"
+        )
+    return spot
+
+
+def _place_spots(node: Node, refiner: Refiner) -> list[Spot]:
+    spots = refiner.spots(node.mention, node.words.sides, node.words.listed)
+    for mention in node.before:
+        spots = refiner.merge(spots, refiner.spots(mention, (), False))
+    return spots
+
+
+def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
+    form = refiner.choose(node.mention, [])
+    spots = refiner.spots(node.mention, node.words.sides, node.words.listed, form)
+    for mention in node.before:
+        outer = refiner.spots(mention, (), False)
+        if refiner.related(spots[0].concept, outer[0].concept):
+            spots = refiner.merge(spots, outer)
+    places: list[Spot | None] = []
+    for chain in node.containers:
+        outer = _chain(chain, refiner)
+        if refiner.narrower(spots[0].concept, outer[0].concept):
+            spots = refiner.merge(spots, outer)
+        else:
+            places += [spot for spot in outer]
+    targets = []
+    for spot in spots:
+        spot = refiner.checked(spot, node.mention.text)
+        for place in places or [None]:
+            side = spot.side
+            if place is not None and place.said and spot.concept.side_rule in ("paired", "any"):
+                if conflict(side if spot.said else None, place.side):
+                    raise Contradiction(
+                        f"{spot.concept.name!r} is said to be {side}, but it is placed on the "
+                        f"{place.side}; name one side"
+                    )
+                side = place.side
+            targets.append(_target(node, spot.concept, spot.concept.name, side, place, refiner))
+    return targets
+
+
+def _finding(node: Node, side: Side | None, spot: Spot | None, refiner: Refiner) -> PromptTarget:
+    places = [spot.concept] if spot else []
+    if not node.mention.forms:
+        composed = refiner.composed(node.mention, places[0]) if places else None
+        if composed is None:
+            return _target(node, None, node.mention.surface, side, spot, refiner)
+        form = composed
+    else:
+        form = refiner.choose(node.mention, places)
+    concept = refiner.concept(form)
+    if form.side in ("left", "right") and side is None:
+        side = form.side
+    checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)
+    if conflict(form.side if form.source != "plural" else None, side):
+        raise Contradiction(
+            f"{node.mention.text!r} is on the {form.side}, but the prompt says {side}; name one side"
+        )
+    return _target(node, concept, concept.name, checked.side, spot, refiner)
+
+
+def _target(
+    node: Node,
+    concept: Concept | None,
+    name: str,
+    side: Side | None,
+    spot: Spot | None,
+    refiner: Refiner,
+) -> PromptTarget:
+    container = _place(spot, _position(node), refiner) if spot else None
+    size, dimensions = _sizes(node, name)
+    attributes = list(dict.fromkeys(node.words.attributes))
+    if node.historical:
+        attributes.append(Attribute("chronicity", "historical"))
+    certainty: Certainty = "affirmed"
+    if node.negated:
+        certainty = "negated"
+    elif node.uncertain:
+        certainty = "uncertain"
+    volume = combine(node.words.volumes)[0] if node.words.volumes else None
+    order = node.words.ordering()
+    return PromptTarget(
+        concept=name,
+        side=side,
+        container=container.name if container else None,
+        container_place=container,
+        size_mm=size,
+        dimensions_mm=dimensions,
+        volume_ml=volume,
+        order=order,
+        count=None if order else node.words.count,
+        certainty=certainty,
+        attributes=tuple(attributes),
+        near=tuple(place for other in node.near for place in _places(other, refiner)),
+        exclusions=tuple(place for other in node.exclusions for place in _places(other, refiner)),
+        codes=concept.codes if concept else (),
+    )
+
+
+def _position(node: Node) -> str:
+    words = [
+        attribute.value
+        for chain in node.containers
+        for attribute in chain[0].words.attributes
+        if attribute.kind == "position" and not attribute.negated
+    ]
+    return " ".join(words)
+
+
+def _place(spot: Spot, position: str, refiner: Refiner) -> Place:
+    return refiner.place(spot, position)
+
+
+def _places(node: Node, refiner: Refiner) -> list[Place]:
+    """A neighbour or an exclusion as places; findings among them are named by their concept."""
+    if not node.mention.forms:
+        return [Place(node.mention.surface, None, node.mention.surface)]
+    return [refiner.place(spot) for spot in _place_spots(node, refiner)]
+
+
+def _sizes(node: Node, name: str) -> tuple[Range | None, tuple[float, ...]]:
+    sizes = node.words.sizes
+    if not sizes:
+        return None, ()
+    bounds, empty = combine([size.bounds for size in sizes])
+    if empty:
+        raise Contradiction(
+            f"no {name} can be larger than {bounds[0]:g} mm and smaller than {bounds[1]:g} mm; "
+            f"swap the bounds or drop one"
+        )
+    return bounds, next((size.extents for size in sizes if size.extents), ())

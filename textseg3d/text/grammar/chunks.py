@@ -1,0 +1,479 @@
+"""Items to phrases: a name with its describing words, its negation and how it is connected.
+
+A sentence is read once from left to right. Words that describe ("left", "6 mm", "solid") are
+kept pending until the name that they precede appears, or until a connector or the end shows that
+they follow theirs ("kidney, left"). Negation and uncertainty hold from their cue to a word that
+ends them, as in NegEx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from textseg3d.text.grammar.lexicon import Match
+from textseg3d.text.grammar.model import Attribute, Order, Range
+from textseg3d.text.grammar.numbers import Quantity
+from textseg3d.text.grammar.tagging import Item
+from textseg3d.text.knowledge import Form, KnowledgeTree, Side
+
+_MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
+_TRANSPARENT = frozenset(("filler", "determiner", "attr", "count", "unknown", "be"))
+_PLACING = frozenset(("in", "near", "with", "has", "colon"))
+
+
+@dataclass
+class Mention:
+    """A name in the text: what it may stand for, or a generic head such as "organ"."""
+
+    forms: tuple[Form, ...]
+    surface: str
+    finding: bool
+    sides: list[Side] = field(default_factory=list)
+    adjective: bool = False
+    plural: bool = False
+    text: str = ""
+
+
+@dataclass
+class Words:
+    """Describing words of one phrase."""
+
+    sides: list[Side] = field(default_factory=list)
+    listed: bool = False
+    sizes: list[Quantity] = field(default_factory=list)
+    volumes: list[Range] = field(default_factory=list)
+    count: tuple[int, int | None] | None = None
+    order: str | None = None
+    rank: int | None = None
+    attributes: list[Attribute] = field(default_factory=list)
+    determiner: bool = False
+
+    def __bool__(self) -> bool:
+        kept = self.sides or self.sizes or self.volumes or self.attributes
+        return bool(kept or self.count or self.order or self.rank or self.determiner)
+
+    def add(self, other: Words) -> None:
+        """Takes over the words of ``other``."""
+        self.sides += other.sides
+        self.listed |= other.listed
+        self.sizes += other.sizes
+        self.volumes += other.volumes
+        self.attributes += other.attributes
+        self.count = self.count or other.count
+        self.order = self.order or other.order
+        self.rank = self.rank or other.rank
+        self.determiner |= other.determiner
+
+    def ordering(self) -> Order | None:
+        """The order that "the two largest" or "second largest" ask for."""
+        if self.order is None:
+            return None
+        count = self.count[0] if self.count and self.count[1] == self.count[0] else 1
+        return Order(self.order, self.rank or 1, count)
+
+
+@dataclass
+class Phrase:
+    """One or more names in a row with their describing words."""
+
+    mentions: list[Mention]
+    links: set[str]
+    words: Words
+    negated: bool = False
+    uncertain: bool = False
+    historical: bool = False
+    unknown_head: str | None = None
+
+    @property
+    def finding(self) -> bool:
+        """Whether the phrase names a finding or a generic head."""
+        return self.mentions[-1].finding
+
+
+@dataclass
+class Sentence:
+    """The phrases of one sentence and what was left over."""
+
+    phrases: list[Phrase]
+    leftover: Words
+    ignored: list[str]
+
+
+class _Chunker:
+    """Reads the items of one sentence."""
+
+    def __init__(self, items: Sequence[Item], tree: KnowledgeTree) -> None:
+        self.items = list(items)
+        self.tree = tree
+        self.phrases: list[Phrase] = []
+        self.pending = Words()
+        self.links: set[str] = set()
+        self.connected = True  # whether a connector came after the last name
+        self.negation = self.uncertainty = self.historical = False
+        self.fresh = False  # whether no name came since the last cue
+        self.be = self.question = self.not_next = False
+        self.ignored: list[str] = []
+
+    def read(self) -> Sentence:
+        for at, item in enumerate(self.items):
+            handler = getattr(self, f"_on_{item.kind}", None)
+            if handler is not None:
+                handler(item, at)
+        self._flush(final=True)
+        return Sentence(self.phrases, self.pending, self.ignored)
+
+    # names
+
+    def _on_mention(self, item: Item, at: int) -> None:
+        following = self._next(at, ("filler",))
+        if item.attr and following is not None and following.kind in ("mention", "generic"):
+            self._attribute(*item.attr)
+            return
+        match: Match = item.value
+        finding = self.tree.concept(match.forms[0].concept).kind == "finding"
+        adjective = all(form.source == "adjective" for form in match.forms)
+        plural = match.forms[0].source == "plural"
+        sides = list(match.sides)
+        self._name(
+            Mention(match.forms, match.surface, finding, sides, adjective, plural, item.text)
+        )
+
+    def _on_generic(self, item: Item, at: int) -> None:
+        self._name(Mention((), item.value, True, text=item.text))
+
+    def _name(self, mention: Mention) -> None:
+        last = self.phrases[-1] if self.phrases else None
+        extends = last is not None and not self.connected and not self.pending.sides
+        if last is not None and extends and not last.mentions[-1].finding:
+            last.unknown_head = None
+            last.mentions.append(mention)
+            last.words.add(self.pending)
+        else:
+            self._end_scopes()
+            phrase = Phrase([mention], self.links, self.pending)
+            phrase.negated, phrase.uncertain = self.negation, self.uncertainty
+            phrase.historical = self.historical
+            self.phrases.append(phrase)
+        self.pending, self.links = Words(), set()
+        self.connected = self.fresh = self.be = self.not_next = False
+
+    def _end_scopes(self) -> None:
+        """Ends negation and uncertainty where the coming name no longer belongs to them."""
+        if self.fresh or not (self.negation or self.uncertainty or self.historical):
+            return
+        links, words = self.links, self.pending
+        if links & {"or", "in", "with", "near"} and "but" not in links:
+            return
+        own = words.determiner or words.sizes or words.count or words.order
+        own = own or (words.sides and not self._list_ahead())
+        if "and" in links and not own:
+            return
+        if "comma" in links and not own and (self._list_ahead() or not self.uncertainty):
+            return
+        if not links:
+            return
+        self.negation = self.uncertainty = self.historical = False
+
+    def _list_ahead(self) -> bool:
+        """Whether the list that is being read ends in "or"."""
+        seen = sum(1 for phrase in self.phrases for _ in phrase.mentions)
+        for item in self.items:
+            if item.kind in ("mention", "generic"):
+                seen -= 1
+            if seen < 0 and item.kind in ("but", "neg_pre", "stop", "exclude"):
+                return False
+            if seen < 0 and item.kind == "or":
+                return True
+        return False
+
+    # describing words
+
+    def _on_side(self, item: Item, at: int) -> None:
+        before = self.items[at - 2 : at]
+        if len(before) == 2 and before[1].kind == "compare" and before[0].kind == "side":
+            if self.pending.sides:  # "right greater than left" compares, it does not place
+                self.pending.sides.pop()
+            return
+        self.pending.sides.append(item.value)
+
+    def _on_size(self, item: Item, at: int) -> None:
+        self.pending.sizes.append(item.value)
+
+    def _on_volume(self, item: Item, at: int) -> None:
+        self.pending.volumes.append(item.value.bounds)
+
+    def _on_count(self, item: Item, at: int) -> None:
+        self.pending.count = item.value
+
+    def _on_order(self, item: Item, at: int) -> None:
+        self.pending.order = item.value
+
+    def _on_rank(self, item: Item, at: int) -> None:
+        self.pending.rank = item.value
+
+    def _on_attr(self, item: Item, at: int) -> None:
+        self._attribute(*item.value)
+
+    def _on_determiner(self, item: Item, at: int) -> None:
+        self.pending.determiner = True
+
+    def _attribute(self, kind: str, value: str) -> None:
+        self.pending.attributes.append(Attribute(kind, value, self.not_next))
+        self.not_next = False
+
+    # connectors
+
+    def _connect(self, kind: str, at: int) -> None:
+        following = self._next(at, ("filler",))
+        self._flush(final=False, attribute_next=following is not None and following.kind == "attr")
+        self.links.add(kind)
+        self.connected = True
+
+    def _on_in(self, item: Item, at: int) -> None:
+        self._connect("in", at)
+
+    def _on_near(self, item: Item, at: int) -> None:
+        self._connect("near", at)
+
+    def _on_with(self, item: Item, at: int) -> None:
+        self._connect("with", at)
+
+    def _on_has(self, item: Item, at: int) -> None:
+        self._connect("has", at)
+
+    def _on_colon(self, item: Item, at: int) -> None:
+        if self.phrases or self.pending:
+            self._connect("colon", at)
+
+    def _on_comma(self, item: Item, at: int) -> None:
+        self._connect("comma", at)
+
+    def _on_and(self, item: Item, at: int) -> None:
+        self._join("and", at)
+
+    def _on_or(self, item: Item, at: int) -> None:
+        self._join("or", at)
+
+    def _join(self, kind: str, at: int) -> None:
+        following = self._next(at, ("determiner", "filler", "in"))
+        if following is not None and self.pending.sides:
+            if following.kind == "side":
+                self.pending.listed = True
+                return
+            word = following.value.surface.split(" ")[0] if following.kind == "mention" else ""
+            if word in ("left", "right") and word not in self.pending.sides:
+                self._shared_side(following.value)
+        self._connect(kind, at)
+
+    def _shared_side(self, match: Match) -> None:
+        """Reads "left and right atrium" as "left atrium and right atrium"."""
+        side = self.pending.sides[-1]
+        _, _, rest = match.surface.partition(" ")
+        forms = self.tree.forms.get(f"{side} {rest}", ())
+        if forms:
+            self.pending.sides.pop()
+            finding = self.tree.concept(forms[0].concept).kind == "finding"
+            self._name(Mention(forms, f"{side} {rest}", finding, text=f"{side} {rest}"))
+
+    def _on_but(self, item: Item, at: int) -> None:
+        self._connect("but", at)
+        self.negation = self.uncertainty = self.historical = False
+
+    def _on_exclude(self, item: Item, at: int) -> None:
+        self._connect("but" if self.negation else "exclude", at)
+        self.negation = self.uncertainty = False
+
+    def _on_be(self, item: Item, at: int) -> None:
+        self.be = True
+        if not self.connected:
+            self._flush(final=False)
+            self.connected = True
+
+    # cues
+
+    def _on_without(self, item: Item, at: int) -> None:
+        if self._change_follows(at):
+            return
+        excludes = self.phrases and not self.negation and not self.be
+        if excludes and not self.links & {"comma", "and", "or", "but", "has"}:
+            self._connect("without", at)
+            return
+        self._negate(at)
+
+    def _on_neg_pre(self, item: Item, at: int) -> None:
+        text = item.text.lower()
+        if text in ("free of", "clear of", "free from") and not self.connected:
+            self._on_without(item, at)
+        elif text == "none" and self._next(at, ()) is not None and self._only_size_follows(at):
+            self._invert_size(at)
+        elif not self._change_follows(at):
+            self._negate(at)
+
+    def _negate(self, at: int) -> None:
+        if not self._name_follows(at):
+            self._on_neg_post(self.items[at], at)
+            return
+        subject = self.be and self.phrases and not self.phrases[-1].finding
+        self._flush(final=False)
+        if subject:
+            self.links.add("has")
+        self.connected = self.negation = self.fresh = True
+        self.uncertainty = False
+
+    def _on_neg_any(self, item: Item, at: int) -> None:
+        following = self._next(at, ("filler",))
+        names = ("mention", "generic", "side", "attr")
+        if following is not None and following.kind in names and not self.be:
+            self._negate(at)
+        else:
+            self._on_neg_post(item, at)
+
+    def _on_neg_post(self, item: Item, at: int) -> None:
+        self._flush(final=False)
+        if self._name_follows(at) and self._next(at, ()) is not None and not self.phrases:
+            self._negate(at)
+            return
+        if item.text.lower() == "none" and self._only_size_follows(at):
+            self._invert_size(at)
+            return
+        for phrase in self._segment():
+            phrase.negated, phrase.uncertain = True, False
+        self.connected = True
+
+    def _on_neg_attr(self, item: Item, at: int) -> None:
+        following = self._next(at, ("filler",))
+        if following is not None and following.kind == "attr":
+            self.not_next = True
+        elif following is not None:
+            self._negate(at)
+        else:
+            self._on_neg_post(item, at)
+
+    def _on_unc_pre(self, item: Item, at: int) -> None:
+        if self._name_follows(at):
+            self._flush(final=False)
+            self.uncertainty = self.fresh = self.connected = True
+            self.negation = False
+        elif self._next(at, ("filler", "question_mark")) is None:
+            self._on_unc_post(item, at)
+
+    def _on_unc_any(self, item: Item, at: int) -> None:
+        if self._name_follows(at) and not self.be:
+            self._on_unc_pre(item, at)
+        else:
+            self._on_unc_post(item, at)
+
+    def _on_unc_cannot(self, item: Item, at: int) -> None:
+        if self.phrases and "but" not in self.links:
+            self._on_unc_post(item, at)
+        else:
+            self._on_unc_pre(item, at)
+
+    def _on_unc_post(self, item: Item, at: int) -> None:
+        self._flush(final=False)
+        for phrase in self._segment():
+            phrase.uncertain, phrase.negated = True, False
+        self.connected = True
+
+    def _on_question(self, item: Item, at: int) -> None:
+        self.question = True
+
+    def _on_question_mark(self, item: Item, at: int) -> None:
+        if self._name_follows(at):
+            self._on_unc_pre(item, at)
+        elif not self.question:
+            self._flush(final=True)
+            for phrase in self.phrases:
+                phrase.uncertain = not phrase.negated
+
+    def _on_historical(self, item: Item, at: int) -> None:
+        if self._name_follows(at):
+            self._flush(final=False)
+            self.historical = self.fresh = self.connected = True
+
+    def _on_unknown(self, item: Item, at: int) -> None:
+        self.ignored.append(item.text)
+        if self.phrases and not self.connected and self.phrases[-1].unknown_head is None:
+            self.phrases[-1].unknown_head = item.text
+
+    # looking around
+
+    def _next(self, at: int, skip: Sequence[str]) -> Item | None:
+        for item in self.items[at + 1 :]:
+            if item.kind not in skip:
+                return item
+        return None
+
+    def _name_follows(self, at: int) -> bool:
+        for item in self.items[at + 1 :]:
+            if item.kind in ("mention", "generic"):
+                return True
+            if item.kind == "but":
+                return False
+        return False
+
+    def _only_size_follows(self, at: int) -> bool:
+        kinds = {item.kind for item in self.items[at + 1 :]}
+        return "size" in kinds and not kinds & {"mention", "generic"}
+
+    def _invert_size(self, at: int) -> None:
+        """Reads "none larger than 2 cm" as "up to 2 cm"."""
+        for place in range(at + 1, len(self.items)):
+            item = self.items[place]
+            if item.kind == "size":
+                low, high = item.value.bounds
+                self.items[place] = replace(item, value=item.value._replace(bounds=(high, low)))
+                return
+
+    def _change_follows(self, at: int) -> bool:
+        following = self._next(at, tuple(_TRANSPARENT))
+        return following is not None and following.kind == "change"
+
+    def _segment(self) -> list[Phrase]:
+        """The phrases that a cue behind them is about: back to the last comma or "but"."""
+        found: list[Phrase] = []
+        for phrase in reversed(self.phrases):
+            found.append(phrase)
+            if "but" in phrase.links or ("comma" in phrase.links and not self._has_list()):
+                break
+        return found
+
+    def _has_list(self) -> bool:
+        return any(phrase.links & {"and", "or"} for phrase in self.phrases)
+
+    def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
+        """Gives pending describing words to the name before them, where they follow it."""
+        if not self.pending or not self.phrases:
+            return
+        placed = self.links and (self.pending.sides or self.pending.sizes)
+        if self.connected and not final and not (placed and not attribute_next):
+            return
+        last = self.phrases[-1]
+        own, rest = Words(sides=self.pending.sides, listed=self.pending.listed), self.pending
+        if own.sides and self.links & {"and", "or"}:
+            own.listed = True
+        rest.sides, rest.listed, rest.determiner = [], False, False
+        if not (rest.sizes or rest.order):
+            rest.count = None
+        last.words.add(own)
+        self._head().words.add(rest)
+        self.pending = Words()
+        self.links -= {"in"}
+
+    def _head(self) -> Phrase:
+        for phrase in reversed(self.phrases):
+            if phrase.finding or not phrase.links & _PLACING:
+                return phrase
+        return self.phrases[-1]
+
+
+def chunk(items: Sequence[Item], tree: KnowledgeTree) -> list[Sentence]:
+    """The sentences of a text as phrases."""
+    sentences: list[list[Item]] = [[]]
+    for item in items:
+        if item.kind == "stop":
+            sentences.append([])
+        else:
+            sentences[-1].append(item)
+    return [_Chunker(sentence, tree).read() for sentence in sentences if sentence]

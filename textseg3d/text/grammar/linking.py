@@ -1,0 +1,244 @@
+"""Which phrase is a target, which one says where it lies, and which one is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from textseg3d.text.grammar.chunks import Mention, Phrase, Words
+from textseg3d.text.grammar.refine import Refiner
+
+_LIST = {"and", "or", "comma"}
+
+
+@dataclass
+class Node:
+    """A name with everything that belongs to it.
+
+    Attributes:
+        mention: the name itself.
+        before: anatomical names directly before it ("left lower lobe" in "… nodule").
+        words: describing words.
+        links: connectors before it.
+        role: "target", "container", "near" or "excluded".
+        containers: places, each a chain from the narrowest outwards.
+        near: neighbours.
+        exclusions: what is to be left out.
+    """
+
+    mention: Mention
+    before: list[Mention]
+    words: Words
+    links: set[str]
+    negated: bool = False
+    uncertain: bool = False
+    historical: bool = False
+    role: str = "target"
+    containers: list[list[Node]] = field(default_factory=list)
+    near: list[Node] = field(default_factory=list)
+    exclusions: list[Node] = field(default_factory=list)
+
+    @property
+    def finding(self) -> bool:
+        """Whether the node is a finding or a generic head."""
+        return self.mention.finding
+
+
+def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], list[str]]:
+    """One node per head; adjectives that describe an unknown word are returned apart."""
+    nodes: list[Node] = []
+    unknown = []
+    for phrase in phrases:
+        head = phrase.mentions[-1]
+        if head.adjective and phrase.unknown_head is not None:
+            unknown.append(phrase.unknown_head)
+            continue
+        groups: list[list[Mention]] = [[]]
+        for mention in phrase.mentions:
+            group = groups[-1]
+            if group and not mention.finding and not _belongs(group[-1], mention, refiner):
+                groups.append([])
+            groups[-1].append(mention)
+        for group in groups:
+            nodes.append(_node(group, phrase, refiner, first=group is groups[0]))
+    return nodes, unknown
+
+
+def _belongs(one: Mention, other: Mention, refiner: Refiner) -> bool:
+    related = refiner.related(refiner.concept(one.forms[0]), refiner.concept(other.forms[0]))
+    return related or one.adjective
+
+
+def _node(group: list[Mention], phrase: Phrase, refiner: Refiner, *, first: bool) -> Node:
+    *before, head = group
+    if not head.finding:
+        # "lung, lower lobe" and "lower lobe lung" are about the lobe
+        for index, mention in enumerate(before):
+            concept, own = refiner.concept(head.forms[0]), refiner.concept(mention.forms[0])
+            if own.name != concept.name and refiner.narrower(own, concept):
+                before[index], head = head, mention
+    words = phrase.words if first else Words()
+    return Node(
+        head,
+        before,
+        words,
+        set(phrase.links) if first else {"comma"},
+        phrase.negated,
+        phrase.uncertain,
+        phrase.historical,
+    )
+
+
+class Linker:
+    """Gives every node of a sentence its role."""
+
+    def __init__(self, nodes: list[Node], refiner: Refiner) -> None:
+        self.nodes = nodes
+        self.refiner = refiner
+        self.anchor: Node | None = None
+        self.owners: list[Node] = []
+        self.subject: Node | None = None
+
+    def link(self) -> list[Node]:
+        """The targets of the sentence."""
+        targets: list[Node] = []
+        previous: Node | None = None
+        for node in self.nodes:
+            self._role(node, previous, targets)
+            if node.role == "target":
+                targets.append(node)
+                self.anchor = node
+            previous = node
+        return [node for node in self._distributed(targets) if node.role == "target"]
+
+    def _role(self, node: Node, previous: Node | None, targets: list[Node]) -> None:
+        links, anchor = node.links, self.anchor
+        if anchor is None or previous is None:
+            return
+        if links & {"exclude", "without"}:
+            if "without" in links and anchor.finding and node.finding:
+                node.negated = True
+            else:
+                node.role = "excluded"
+                anchor.exclusions.append(node)
+        elif previous.role == "excluded" and links and links <= _LIST:
+            node.role = "excluded"
+            anchor.exclusions.append(node)
+        elif "but" in links:
+            return
+        elif "near" in links:
+            node.role = "near"
+            anchor.near.append(node)
+        elif previous.role == "near" and links & {"and", "or"} and not node.finding:
+            node.role = "near"
+            anchor.near.append(node)
+        elif not node.finding:
+            self._place(node, previous, targets)
+        else:
+            self._subject(node, previous)
+
+    def _place(self, node: Node, previous: Node, targets: list[Node]) -> None:
+        """An anatomical name behind a target: does it say where the target lies?"""
+        links = node.links
+        anchor = self.anchor
+        if anchor is None:
+            return
+        if "in" in links:
+            chained = previous.role == "container" and not links & _LIST
+            if chained and self.owners:
+                for owner in self.owners:
+                    owner.containers[-1].append(node)
+            else:
+                self._contain(node, targets)
+        elif previous.role == "container" and (not links or links <= _LIST):
+            if links <= {"comma"} and self._related(previous, node):
+                for owner in self.owners:
+                    owner.containers[-1].append(node)
+                node.role = "container"
+            elif anchor.finding and self.owners:
+                self._contain(node, targets)
+            return
+        elif not anchor.finding and previous is anchor:
+            if links == {"comma"} and self._related(anchor, node) and not anchor.before:
+                self._narrow(anchor, node)
+            return
+        elif anchor.finding and not anchor.containers and not anchor.before and previous is anchor:
+            if not links or (links <= {"comma", "colon"} and self._plausible(anchor, node)):
+                self._contain(node, targets)
+            return
+        else:
+            return
+        node.role = "container"
+
+    def _contain(self, node: Node, targets: list[Node]) -> None:
+        """Makes ``node`` a container of the anchor and of the bare findings listed before it."""
+        node.role = "container"
+        anchor = self.anchor
+        if anchor is None:
+            return
+        owners = [anchor]
+        listed = bool(anchor.links & _LIST) and anchor.finding
+        for target in reversed(targets[:-1]):
+            bare = not (target.containers or target.before or target.words.sides)
+            if not (listed and target.finding and bare):
+                break
+            owners.append(target)
+            listed = bool(target.links & _LIST)
+        if not any(anchor is owner for owner in self.owners):
+            self.owners = owners
+        for owner in self.owners:
+            owner.containers.append([node])
+
+    def _subject(self, node: Node, previous: Node) -> None:
+        """A finding behind an anatomical subject: "the left kidney shows a cyst"."""
+        links = node.links
+        if links & {"colon", "has", "with"} and not previous.finding:
+            if previous.role == "target":
+                previous.role = "container"
+                self.subject = previous
+        elif not (self.subject is not None and links <= _LIST and not node.before):
+            self.subject = None
+        if self.subject is not None and not node.before:
+            node.containers.append([self.subject])
+
+    def _narrow(self, anchor: Node, node: Node) -> None:
+        """Reads "left lung, lower lobe" as the lobe of that lung."""
+        node.role = "container"
+        concept = self.refiner.concept(node.mention.forms[0])
+        if self.refiner.narrower(concept, self.refiner.concept(anchor.mention.forms[0])):
+            anchor.mention, node.mention = node.mention, anchor.mention
+            node.words, anchor.words = anchor.words, node.words
+        anchor.containers.append([node])
+
+    def _related(self, one: Node, other: Node) -> bool:
+        return self.refiner.related(
+            self.refiner.concept(one.mention.forms[0]), self.refiner.concept(other.mention.forms[0])
+        ) and (one.mention.forms[0].concept != other.mention.forms[0].concept)
+
+    def _plausible(self, finding: Node, place: Node) -> bool:
+        concept = self.refiner.concept(place.mention.forms[0])
+        forms = finding.mention.forms
+        if not forms:
+            return True
+        usual = [self.refiner.concept(form) for form in forms]
+        return any(self.refiner.fits(own, concept) or not own.containers for own in usual)
+
+    def _distributed(self, targets: list[Node]) -> list[Node]:
+        """Reads "left and right upper lobe nodules" and "hepatic and renal cysts" as two each."""
+        result: list[Node] = []
+        for node in targets:
+            last = result[-1] if result else None
+            if last is None or not node.before or not node.links & {"and", "or"}:
+                result.append(node)
+                continue
+            same = last.mention.forms and node.before[0].forms
+            same = same and last.mention.forms[0].concept == node.before[0].forms[0].concept
+            if not last.finding and (same or last.mention.adjective or node.mention.plural):
+                result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
+                last.role = "container"
+            result.append(node)
+        return result
+
+
+def _rest(words: Words) -> Words:
+    return replace(words, sides=[], listed=False)

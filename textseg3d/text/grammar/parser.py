@@ -1,0 +1,169 @@
+"""``parse_prompt``: a prompt in plain words to what it asks for.
+
+The pipeline: normalise and tokenise → correct spelling → tag (names of the tree by longest
+match, sizes, cues) → phrases with negation and uncertainty → links (what lies in what) → targets.
+Every step is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from textseg3d.errors import PromptError
+from textseg3d.suggest import did_you_mean
+from textseg3d.text.grammar.assemble import targets_of
+from textseg3d.text.grammar.chunks import Mention, Phrase, Sentence, chunk
+from textseg3d.text.grammar.known import KnownConcepts
+from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
+from textseg3d.text.grammar.linking import Linker, nodes_of
+from textseg3d.text.grammar.model import ParsedPrompt, PromptTarget, Status
+from textseg3d.text.grammar.refine import Contradiction, Refiner
+from textseg3d.text.grammar.spelling import Spelling, correct
+from textseg3d.text.grammar.tagging import prepare, tag
+from textseg3d.text.grammar.tokens import tokenise
+from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
+
+MAX_LENGTH = 2000
+_LABEL = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)+")
+_BLANKS = frozenset("\t\n\r")
+
+
+def check_prompt(text: str) -> None:
+    """Refuses a prompt that no reading could make safe.
+
+    Raises:
+        PromptError: for more than 2,000 characters or for control characters.
+    """
+    if len(text) > MAX_LENGTH:
+        raise PromptError(
+            f"the prompt has {len(text)} characters, at most {MAX_LENGTH} are allowed; "
+            f"shorten it, or use 'textseg3d ground' for a report"
+        )
+    bad = next(
+        (c for c in text if unicodedata.category(c) in ("Cc", "Cs") and c not in _BLANKS), ""
+    )
+    if bad:
+        raise PromptError(
+            f"the prompt has the control character U+{ord(bad):04X}; remove it and ask again"
+        )
+
+
+def parse_prompt(
+    text: str,
+    tree: KnowledgeTree | None = None,
+    known: Iterable[str | Target] | None = None,
+) -> ParsedPrompt:
+    """How ``text`` is understood; never raises for any text.
+
+    Args:
+        text: the prompt, up to 2,000 characters; longer ones, and such with control characters,
+            have the status "unknown" (``check_prompt`` raises for them).
+        tree: the knowledge tree, the bundled one by default.
+        known: what a model knows (canonical names, preferred names or targets); fills
+            ``known_to_model``.
+    """
+    tree = tree or load_tree()
+    try:
+        check_prompt(text)
+    except PromptError as error:
+        return ParsedPrompt(text, "unknown", hint=str(error))
+    if not any(c.isalnum() or unicodedata.category(c) == "So" for c in text):
+        return ParsedPrompt(text, "empty", hint="write what to look for, for example 'left kidney'")
+    lexicon = lexicon_of(tree)
+    label = _label(text, tree)
+    tokens = prepare(tokenise(text.replace("_", " ") if label is None else text), lexicon)
+    spelling = correct(tokens, lexicon)
+    refiner = Refiner(lexicon)
+    try:
+        if label is not None:
+            found, ignored = [_plain(label, tree)], []
+        else:
+            found, ignored = _read(spelling, lexicon, refiner)
+    except Contradiction as error:
+        corrections = spelling.corrections
+        return ParsedPrompt(text, "contradiction", corrections=corrections, hint=str(error))
+    return _result(text, found, ignored, spelling, refiner, KnownConcepts.of(tree, known))
+
+
+def _label(text: str, tree: KnowledgeTree) -> Target | None:
+    """The target of a dataset's label name ("kidney_left")."""
+    if not _LABEL.fullmatch(text.strip()):
+        return None
+    try:
+        return tree.resolve_label(text.strip())
+    except PromptError:
+        return None
+
+
+def _plain(target: Target, tree: KnowledgeTree) -> PromptTarget:
+    concept = tree.concept(target.concept)
+    return PromptTarget(target.concept, target.side, codes=concept.codes)
+
+
+def _read(
+    spelling: Spelling, lexicon: Lexicon, refiner: Refiner
+) -> tuple[list[PromptTarget], list[str]]:
+    found: list[PromptTarget] = []
+    ignored: list[str] = []
+    for sentence in chunk(tag(spelling.tokens, lexicon), lexicon.tree):
+        nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
+        ignored += [*sentence.ignored, *unknown]
+        for node in Linker(nodes, refiner).link():
+            found += targets_of(node, refiner)
+    return found, ignored
+
+
+def _with_size_only(sentence: Sentence) -> list[Phrase]:
+    """The phrases of a sentence; a bare size ("> 3 cm") stands for any structure of that size."""
+    if sentence.phrases or not sentence.leftover.sizes:
+        return sentence.phrases
+    words = sentence.leftover
+    return [Phrase([Mention((), "structure", True, text="")], set(), words)]
+
+
+def _result(
+    text: str,
+    found: list[PromptTarget],
+    ignored: Sequence[str],
+    spelling: Spelling,
+    refiner: Refiner,
+    known: KnownConcepts | None,
+) -> ParsedPrompt:
+    if known is not None:
+        found = [replace(target, known_to_model=known.covers(target)) for target in found]
+    found = list(dict.fromkeys(found))
+    negated = tuple(target for target in found if target.certainty == "negated")
+    others = tuple(target for target in found if target.certainty != "negated")
+    status: Status = "ok"
+    if spelling.side_like or not found:
+        others, negated, status = (), (), "unknown"
+    elif not others:
+        others, status = negated, "negated"
+    elif all(target.certainty == "uncertain" for target in others):
+        status = "uncertain"
+    hint = _hint(text, status, ignored, spelling, refiner)
+    return ParsedPrompt(text, status, others, negated, spelling.corrections, hint, tuple(ignored))
+
+
+def _hint(
+    text: str, status: Status, ignored: Sequence[str], spelling: Spelling, refiner: Refiner
+) -> str | None:
+    parts = [
+        f"{word!r} looks like {side!r}; a side must be spelled out"
+        for word, side in spelling.side_like
+    ]
+    parts += [
+        f"{word!r} could be {' or '.join(map(repr, choices[:4]))}; write out which"
+        for word, choices in spelling.ambiguous
+    ]
+    if status == "unknown" and not parts:
+        near = did_you_mean(" ".join(text.lower().split())[:60], refiner.tree.forms)
+        parts.append(f"no structure or finding was recognised{near}")
+    elif ignored and status != "unknown":
+        parts.append(f"not understood and left out: {', '.join(map(repr, ignored[:6]))}")
+    if status == "negated":
+        parts.append("the prompt denies what it names, so there is nothing to segment")
+    return "; ".join([*parts, *dict.fromkeys(refiner.notes)]) or None

@@ -1,0 +1,207 @@
+"""From names to concepts: which concept a name means here, and which side it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from textseg3d.text.grammar.chunks import Mention
+from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.model import Place
+from textseg3d.text.knowledge import Concept, Form, Side, Target
+
+_OPPOSITE: dict[str, str] = {"left": "right", "right": "left"}
+
+
+class Contradiction(Exception):  # noqa: N818 - internal signal, its text becomes the hint
+    """The prompt says two things that cannot both hold."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A concept with its side, and whether words (not only a plural) gave the side."""
+
+    concept: Concept
+    side: Side | None
+    said: bool
+
+
+def conflict(one: str | None, other: str | None) -> bool:
+    """Whether two sides cannot both hold; None holds with everything."""
+    return one is not None and other is not None and one != other
+
+
+def one_side(sides: Sequence[Side], listed: bool, what: str) -> list[Side | None]:
+    """The alternatives that side words ask for: ["left", "right"] for "left and right".
+
+    Raises:
+        Contradiction: for left and right without "and".
+    """
+    unique = list(dict.fromkeys(sides))
+    if not unique:
+        return [None]
+    if "left" in unique and "right" in unique:
+        if not listed:
+            raise Contradiction(
+                f"{what!r} is said to be both left and right; name one side, or write "
+                f"'left and right {what}'"
+            )
+        return [side for side in unique if side in ("left", "right")]
+    if len(unique) > 1:
+        if "both" in unique and listed:
+            return ["both"]
+        raise Contradiction(
+            f"{what!r} is said to be both {unique[0]} and {unique[1]}; name one side"
+        )
+    return [unique[0]]
+
+
+class Refiner:
+    """Chooses concepts with the help of the tree."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self.tree = lexicon.tree
+        self.notes: list[str] = []
+
+    def concept(self, form: Form) -> Concept:
+        """The concept that a form belongs to."""
+        return self.tree.concept(form.concept)
+
+    def family(self, concept: Concept) -> list[str]:
+        """A concept and the wholes that it is part of, nearest first."""
+        return [concept.name, *(whole.concept for whole in self.tree.ancestors(concept.name))]
+
+    def related(self, one: Concept, other: Concept) -> bool:
+        """Whether one of two concepts is part of the other (or they are the same)."""
+        return other.name in self.family(one) or one.name in self.family(other)
+
+    def narrower(self, one: Concept, other: Concept) -> bool:
+        """Whether ``one`` is part of ``other``, or the same."""
+        return other.name in self.family(one)
+
+    def fits(self, finding: Concept, place: Concept) -> bool:
+        """Whether a finding usually lies at a place."""
+        family = set(self.family(place))
+        return any(
+            name in family or (name in self.tree and place.name in self.family_of(name))
+            for name in finding.containers
+        )
+
+    def family_of(self, name: str) -> list[str]:
+        """As ``family``, by name."""
+        return self.family(self.tree.concept(name))
+
+    def choose(self, mention: Mention, places: Sequence[Concept]) -> Form:
+        """What a name means, given where it lies ("nodule" in a lung: pulmonary nodule)."""
+        forms = mention.forms
+        for place in places:
+            composed = self.composed(mention, place)
+            fitting = [form for form in forms if self.fits(self.concept(form), place)]
+            if fitting and (len(forms) > 1 or not composed):
+                return fitting[0]
+            if composed:
+                return composed
+        if len(forms) > 1 and forms[0].source == forms[1].source:
+            others = [form for form in forms[1:] if form.source == forms[0].source]
+            names = ", ".join(repr(form.concept) for form in others)
+            self.notes.append(
+                f"{mention.text!r} is read as {forms[0].concept!r}; it could also mean {names}"
+            )
+        return forms[0]
+
+    def composed(self, mention: Mention, place: Concept) -> Form | None:
+        """The finding that a place and a name make together: "liver" and "lesion"."""
+        own = {form.concept for form in mention.forms}
+        for name in self.family(place)[:4]:
+            concept = self.tree.concept(name)
+            for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
+                for surface in dict.fromkeys((mention.surface, *own)):
+                    for form in self.lexicon.get(f"{prefix.lower()} {surface}"):
+                        if self.concept(form).kind == "finding":
+                            return form
+        return None
+
+    def spots(
+        self, mention: Mention, sides: Sequence[Side], listed: bool, form: Form | None = None
+    ) -> list[Spot]:
+        """The concept of an anatomical name on each side that is asked for.
+
+        Raises:
+            Contradiction: if the sides exclude each other or the concept does not have them.
+        """
+        form = form or mention.forms[0]
+        concept = self.concept(form)
+        words = [*mention.sides, *sides]
+        found = []
+        for side in one_side(words, listed or len(mention.sides) > 1, concept.name):
+            form_side = form.side
+            if side is not None and form.source == "plural":
+                form_side = None
+            if conflict(side, form_side) and not (side == "both" and form_side is None):
+                raise Contradiction(self._no_such_side(concept, side, form_side, mention.text))
+            said = side is not None or (form.side is not None and form.source != "plural")
+            found.append(Spot(concept, side or form_side, said))
+        return found
+
+    def checked(self, spot: Spot, text: str) -> Spot:
+        """A spot whose side its concept really has.
+
+        Raises:
+            Contradiction: for "left middle lobe" or "left liver".
+        """
+        concept, side = spot.concept, spot.side
+        if side is None or concept.allows(side) or concept.category == "region":
+            return spot
+        if side == "both" and concept.side_rule in ("unpaired", "midline") and not spot.said:
+            return Spot(concept, None, False)
+        raise Contradiction(self._no_such_side(concept, side, concept.fixed_side, text))
+
+    def _no_such_side(
+        self, concept: Concept, side: str | None, fixed: str | None, text: str
+    ) -> str:
+        if fixed in ("left", "right") and concept.fixed_side:
+            return f"{concept.name!r} exists only on the {fixed}; leave {side!r} out or change it"
+        if fixed in ("left", "right"):
+            return f"{text!r} is on the {fixed}, but the prompt says {side}; name one side"
+        near = [
+            name
+            for name in (f"{side} lobe of {concept.name}", f"{side} {concept.name} lobe")
+            if self.lexicon.get(name)
+        ]
+        instead = f", or {near[0]!r}" if near else ""
+        return f"{concept.name!r} is a single structure without a {side} one; write " + (
+            f"{concept.name!r}{instead}"
+        )
+
+    def place(self, spot: Spot, position: str = "") -> Place:
+        """How a container is written, with its side."""
+        concept, side = spot.concept, spot.side
+        if concept.allows(side):
+            name = self.tree.canonical_name(Target(concept.name, side))
+        else:
+            name = " ".join(part for part in (side or "", position, concept.name) if part)
+        return Place(concept.name, side, name)
+
+    def merge(self, spots: Iterable[Spot], others: Iterable[Spot]) -> list[Spot]:
+        """The narrower of two related places, with the side that either gives.
+
+        Raises:
+            Contradiction: if they are on different sides.
+        """
+        merged = []
+        for one in spots:
+            for other in others:
+                inner, outer = one, other
+                if not self.narrower(one.concept, other.concept):
+                    inner, outer = other, one
+                side, said = inner.side, inner.said
+                if not inner.said and outer.concept.side_rule == "paired" and outer.said:
+                    side, said = outer.side, True
+                elif outer.said and conflict(inner.side, outer.side):
+                    raise Contradiction(
+                        f"{inner.concept.name!r} is said to be {inner.side} and "
+                        f"{outer.concept.name!r} {outer.side}; name one side"
+                    )
+                merged.append(Spot(inner.concept, side, said))
+        return merged

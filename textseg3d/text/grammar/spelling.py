@@ -1,0 +1,172 @@
+"""Spelling: unknown words are read as the one known word within a small edit distance.
+
+Words of 5 to 7 letters may differ by one edit (insertion, deletion, substitution, or two
+neighbours swapped), longer ones by two. A side word is never the result of a guess: only swapped
+or doubled letters ("rigth", "lefft") are read as one, and a word that merely resembles a side
+word ("lecft", "riht") is reported as unclear, because a lost side is a wrong mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.model import Correction
+from textseg3d.text.grammar.tokens import Token, fold, join
+
+_MAX_UNKNOWN = 12
+_MAX_WORD = 40
+_ENGLISH_SIDES = ("left", "right", "both", "bilateral")
+
+
+class Spelling(NamedTuple):
+    """The outcome: tokens with corrections applied, what was corrected, and what is unclear."""
+
+    tokens: list[Token]
+    corrections: tuple[Correction, ...]
+    ambiguous: tuple[tuple[str, tuple[str, ...]], ...]
+    side_like: tuple[tuple[str, str], ...]
+
+
+def edit_distance(one: str, other: str, limit: int) -> int:
+    """Edits (with swaps of neighbours) between two words, or ``limit + 1`` if there are more.
+
+    >>> edit_distance("kidny", "kidney", 2), edit_distance("panceras", "pancreas", 2)
+    (1, 1)
+    """
+    if abs(len(one) - len(other)) > limit:
+        return limit + 1
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        new = [i]
+        for j, b in enumerate(other, 1):
+            cost = min(row[j] + 1, new[j - 1] + 1, row[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, before[j - 2] + 1)
+            new.append(cost)
+        if min(new) > limit:
+            return limit + 1
+        before, row = row, new
+    return min(row[-1], limit + 1)
+
+
+def _letters(word: str) -> int:
+    mask = 0
+    for letter in word:
+        mask |= 1 << (ord(letter) & 31)
+    return mask
+
+
+class Speller:
+    """Candidates for unknown words of one lexicon."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self.lexicon = lexicon
+        self._by_length: dict[int, list[tuple[str, int]]] = {}
+        for word in lexicon.vocabulary - lexicon.side_words:
+            if len(word) >= 4 and word.isalpha():
+                self._by_length.setdefault(len(word), []).append((word, _letters(word)))
+        self._cache: dict[str, tuple[str, ...]] = {}
+
+    def candidates(self, word: str) -> tuple[str, ...]:
+        """The nearest known words within the limit, all at the same distance."""
+        if word in self._cache:
+            return self._cache[word]
+        limit = 2 if len(word) >= 8 else 1
+        letters, nearest, found = _letters(word), limit, []
+        for length in range(len(word) - limit, len(word) + limit + 1):
+            for known, mask in self._by_length.get(length, ()):
+                if (letters ^ mask).bit_count() > 2 * nearest:
+                    continue
+                distance = edit_distance(word, known, nearest)
+                if distance < nearest or (distance == nearest and not found):
+                    nearest, found = distance, [known]
+                elif distance == nearest:
+                    found.append(known)
+        if len(self._cache) > 2000:
+            self._cache.clear()
+        self._cache[word] = tuple(sorted(found))
+        return self._cache[word]
+
+
+@lru_cache(maxsize=4)
+def speller_of(lexicon: Lexicon) -> Speller:
+    """The speller of ``lexicon``, made when a word is unknown for the first time."""
+    return Speller(lexicon)
+
+
+def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
+    """Reads unknown words as known ones where exactly one concept is near."""
+    vocabulary = lexicon.vocabulary
+    unknown = [
+        at
+        for at, token in enumerate(tokens)
+        if token.kind == "word"
+        and fold(token.norm) not in vocabulary
+        and 4 <= len(token.norm) <= _MAX_WORD
+        and fold(token.norm).isalpha()
+        and fold(token.norm).isascii()
+    ]
+    result = list(tokens)
+    corrections, ambiguous, side_like = [], [], []
+    for at in unknown[:_MAX_UNKNOWN]:
+        word = fold(tokens[at].norm)
+        side, certain = _side_typo(word)
+        if side is not None and not certain:
+            side_like.append((tokens[at].raw, side))
+            continue
+        if side is not None:
+            choices: tuple[str, ...] = (side,)
+        elif len(word) < 5:
+            continue
+        else:
+            choices = speller_of(lexicon).candidates(word)
+            choices = _narrow(choices, result, at, lexicon)
+        if len(choices) == 1:
+            result[at] = tokens[at]._replace(norm=choices[0], raw=choices[0])
+            corrections.append(Correction(tokens[at].raw, choices[0]))
+        elif choices:
+            ambiguous.append((tokens[at].raw, choices))
+    return Spelling(result, tuple(corrections), tuple(ambiguous), tuple(side_like))
+
+
+def _side_typo(word: str) -> tuple[str | None, bool]:
+    """The side word that ``word`` resembles, and whether it can be nothing else."""
+    if len(word) < 4:
+        return None, False
+    for side in _ENGLISH_SIDES:
+        if edit_distance(word, side, 1) == 1:
+            swapped = len(word) >= 5 and sorted(word) == sorted(side)
+            doubled = len(word) == len(side) + 1 and any(
+                word == side[:i] + side[i] + side[i:] for i in range(len(side))
+            )
+            return side, swapped or doubled
+    return None, False
+
+
+def _narrow(
+    choices: tuple[str, ...], tokens: Sequence[Token], at: int, lexicon: Lexicon
+) -> tuple[str, ...]:
+    """Of several near words, those that make a known name with their neighbours, if any."""
+    if len(choices) < 2:
+        return choices
+    fitting = []
+    for choice in choices:
+        words = [token.norm for token in tokens[max(0, at - 2) : at]] + [choice]
+        following = [token.norm for token in tokens[at + 1 : at + 3]]
+        names = [
+            join(words[first:] + following[:last])
+            for first in range(len(words))
+            for last in range(len(following) + 1)
+            if len(words) - first + last > 1
+        ]
+        if any(lexicon.get(name) for name in names):
+            fitting.append(choice)
+    if fitting:
+        choices = tuple(fitting)
+    concepts = [{form.concept for form in lexicon.get(choice)} for choice in choices]
+    same = all(concepts) and all(concept == concepts[0] for concept in concepts)
+    return choices[:1] if same else choices

@@ -1,0 +1,157 @@
+"""Tokens to items: names of the tree, sides, sizes, cues, connectors, and words not known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.numbers import Quantity, find_quantities
+from textseg3d.text.grammar.phrases import Cue, cue_table
+from textseg3d.text.grammar.tokens import Token, fold
+from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, SIDE_ABBREVIATIONS
+
+_NUMBERED = frozenset("series image images im se slice slices img ser acc grade type".split())
+_LEVELS = re.compile(r"[lctsd]|th")
+_TIMES = frozenset("month months week weeks year years day days hour hours yo % h hu".split())
+_STRONG = frozenset(
+    ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tagged stretch of tokens.
+
+    Attributes:
+        kind: "mention", "generic", "side", "size", "volume", "count", "order", "rank", "attr",
+            a kind of cue or connector, "comma", "colon", "stop", "question_mark", "filler",
+            "determiner" or "unknown".
+        value: what it says: a ``Match`` for mentions, a side, a ``Quantity``, ….
+        text: the words as written.
+        attr: for a mention that is also a describing word ("calcified"), that reading.
+    """
+
+    kind: str
+    value: Any
+    text: str
+    attr: tuple[str, str] | None = None
+
+
+def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
+    """Tokens without hyphens and dots inside words, and with "L 4" and "T 12" made one."""
+    kept: list[Token] = []
+    for at, token in enumerate(tokens):
+        before = tokens[at - 1] if at else None
+        after = tokens[at + 1] if at + 1 < len(tokens) else None
+        if token.norm == "_":
+            continue
+        if token.norm == "-" and before and after and before.end == token.start:
+            joins = after.start == token.end and not (before.kind == after.kind == "number")
+            if joins and after.kind != "mark":
+                continue
+        if token.norm == "." and before and after and before.norm in SIDE_ABBREVIATIONS:
+            continue
+        if token.kind == "number" and kept and _LEVELS.fullmatch(kept[-1].norm):
+            level = kept[-1].norm + token.norm
+            unit = after is not None and fold(after.norm) in ("mm", "cm", "x", "-", "ml")
+            if level in lexicon.vocabulary and not unit:
+                kept[-1] = Token("word", level, kept[-1].raw + token.raw, kept[-1].start, token.end)
+                continue
+        kept.append(token)
+    return kept
+
+
+def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
+    """Items for all ``tokens``, in order; the longest reading wins at each place."""
+    quantities = {quantity.start: quantity for quantity in find_quantities(tokens)}
+    cues = cue_table()
+    items: list[Item] = []
+    at = 0
+    while at < len(tokens):
+        quantity = quantities.get(at)
+        match = lexicon.match(tokens, at)
+        cue = cues.match(tokens, at)
+        if cue is not None:
+            cue = _shortened(cue, at, quantities, tokens)
+        if quantity is not None and (match is None or match.end <= quantity.end):
+            kind = "size" if quantity.unit == "mm" else "volume"
+            items.append(Item(kind, quantity, _text(tokens, at, quantity.end)))
+            at = quantity.end
+        elif match is not None and (cue is None or _prefer(match, cue)):
+            attr = cue[1].value if cue and cue[0] == match.end and cue[1].kind == "attr" else None
+            items.append(Item("mention", match, _text(tokens, at, match.end), attr))
+            at = match.end
+        elif cue is not None:
+            items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
+            at = cue[0]
+        else:
+            at = _rest(tokens, at, items)
+    return items
+
+
+def _prefer(match: Match, cue: tuple[int, Cue]) -> bool:
+    """Whether a name is taken rather than a closed-class phrase at the same place."""
+    if match.end != cue[0]:
+        return match.end > cue[0]
+    return cue[1].kind not in _STRONG
+
+
+def _shortened(
+    cue: tuple[int, Cue], at: int, quantities: dict[int, Quantity], tokens: Sequence[Token]
+) -> tuple[int, Cue] | None:
+    """A cue that would run into a size ("no larger than 5 mm") gives way to the size."""
+    for start in range(at + 1, cue[0]):
+        if start in quantities:
+            return cue_table().match(tokens[:start], at)
+    return cue
+
+
+def _cue_items(cue: Cue, text: str) -> list[Item]:
+    if cue.kind == "sided_attr":
+        return [Item("side", "both", text), Item("attr", ("position", cue.value), text)]
+    if cue.kind == "size":
+        return [Item("size", Quantity(0, 0, "mm", cue.value), text)]
+    if cue.kind == "filler" and text.lower() in DETERMINERS | {"there is a", "there is an"}:
+        return [Item("determiner", None, text)]
+    return [Item(cue.kind, cue.value, text)]
+
+
+def _rest(tokens: Sequence[Token], at: int, items: list[Item]) -> int:
+    """Items for what neither a table nor the tree knows; returns the next index."""
+    token = tokens[at]
+    following = tokens[at + 1].norm if at + 1 < len(tokens) else ""
+    if token.kind == "number":
+        before = fold(tokens[at - 1].norm) if at else ""
+        listed = not items or items[-1].kind == "stop"
+        if (listed and following in (".", ")")) or before in _NUMBERED or following in _TIMES:
+            end = at + 2 if following in (".", ")") or following in _TIMES else at + 1
+            items.append(Item("filler", None, token.raw))
+            return end
+        whole = token.raw.isdigit() and 0 < int(token.raw[:6]) <= 50
+        items.append(
+            Item("count" if whole else "unknown", _count(token) if whole else None, token.raw)
+        )
+        return at + 1
+    kinds = {",": "comma", "(": "comma", ")": "comma", "[": "comma", "]": "comma", ":": "colon"}
+    kinds |= {"-": "comma", "/": "and", "?": "question_mark", "|": "comma", "？": "question_mark"}
+    if token.kind == "mark":
+        if token.norm in SENTENCE_ENDS:
+            items.append(Item("stop", None, token.raw))
+        elif token.norm in kinds:
+            items.append(Item(kinds[token.norm], None, token.raw))
+        elif token.norm in ("<", ">", "<=", ">="):
+            items.append(Item("compare", None, token.raw))
+        return at + 1
+    items.append(Item("filler" if token.norm in _NUMBERED else "unknown", None, token.raw))
+    return at + 1
+
+
+def _count(token: Token) -> tuple[int, int | None]:
+    return int(token.raw), int(token.raw)
+
+
+def _text(tokens: Sequence[Token], start: int, end: int) -> str:
+    return " ".join(token.raw for token in tokens[start:end])
