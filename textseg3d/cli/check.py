@@ -11,7 +11,6 @@ from textseg3d.io.findings import VERDICTS, Finding, FindingLog
 from textseg3d.io.options import DEFAULT_MAX_VOXELS
 
 HELP = "look at a scan with every reading rule, and say what is wrong with it"
-EXIT_BAD_INPUT = 3
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the command.
 
     Returns:
-        0 if the scan can be used, 3 if a rule rejects it (one line on standard error).
+        0 if the scan can be used.
+
+    Raises:
+        InputError: a rule rejects it; the table is printed before.
     """
     from textseg3d.io.reader import check_scan
 
@@ -88,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     log = FindingLog(args.scan)
     log.findings = findings
-    print(f"textseg3d check: {log.error()}", file=sys.stderr)
-    return EXIT_BAD_INPUT
+    sys.stdout.flush()
+    raise log.error()
 
 
 def table(findings: Sequence[Finding]) -> str:

@@ -46,6 +46,7 @@ def read_nifti(path: Path, log: FindingLog, options: ReadOptions) -> Volume:
             log.reject("N9", f"starts with {start!r}, which is no NIfTI header")
         data = stream.read(HEADER_BYTES[kind[0]])
         facts = parse_header(data, *kind)
+        log.run("nifti-magic", facts, options)
         log.run("nifti", facts, options)
         frame = nifti_frame(facts, options)
         log.run("frame", frame, options)
@@ -116,12 +117,11 @@ def _read_voxels(
     if gap > MAX_EXTENSION_BYTES:
         stream.expect(gap)
         log.reject("N25", f"{gap} bytes of header extensions, at most {MAX_EXTENSION_BYTES} read")
-    if stream.encoding == "raw" and gap + lead > stream.stored_bytes:
-        log.reject(
-            "N6", f"vox_offset {gap + lead} is beyond the file's {stream.stored_bytes} bytes"
-        )
+    block = stream.peek(gap)
+    if len(block) < gap:
+        log.reject("N6", f"vox_offset {gap + lead} is beyond the {lead + len(block)} bytes there")
     stream.expect(gap + size * volumes)
-    block = stream.read(gap)
+    stream.skip(gap)
     for finding in check_extensions(block if lead else b"", facts.endian):
         log.add(finding.rule, finding.verdict, finding.message)
     log.passed("extensions")

@@ -168,7 +168,7 @@ def nifti_frame(facts: NiftiFacts, options: ReadOptions) -> Frame:
     return Frame(facts.spatial, affine)
 
 
-@rule("N9", "nifti", "magic bytes of NIfTI-1 or NIfTI-2")
+@rule("N9", "nifti-magic", "magic bytes of NIfTI-1 or NIfTI-2")
 def _n9(facts: NiftiFacts, options: ReadOptions) -> Iterator[Finding]:
     if facts.magic not in _MAGIC[facts.version]:
         what = "an Analyze 7.5 file (which states no orientation)" if facts.version == 1 else "?"
@@ -285,7 +285,9 @@ def orientation_missing(what: str, options: ReadOptions) -> Finding:
 @rule("N11", "nifti", "sform and qform agree")
 def _n11(facts: NiftiFacts, options: ReadOptions) -> Iterator[Finding]:
     qform, sform = facts.qform, facts.sform
-    if min(facts.codes) <= 0 or not np.all(np.isfinite(np.stack([qform, sform]))):
+    if min((*facts.codes, *facts.pixdim[1:4])) <= 0:
+        return
+    if not np.all(np.isfinite(np.stack([qform, sform]))):
         return
     if not Frame(facts.spatial, qform).usable or not Frame(facts.spatial, sform).usable:
         return

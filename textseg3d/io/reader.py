@@ -139,7 +139,7 @@ def _reader(path: Path, log: FindingLog) -> Reader:
 
 
 def _sniff(path: Path, head: bytes, packed: bool) -> Reader | None:
-    if header_version(head) is not None:
+    if header_version(head) is not None or path.name.lower().endswith((".img", ".img.gz")):
         return read_nifti
     if packed:
         return None
