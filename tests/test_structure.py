@@ -47,6 +47,7 @@ ALLOWED = {
     "export": EXPORT,
     "evaluation": EVALUATION,
     "zoo": ZOO,
+    "api": EXPORT,
     "cli": TOP | {"cli", "server"},
     "server": TOP | {"server"},
 }

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from textseg3d.inference.segmenter import Segmenter
+    from textseg3d.api import Segmenter
 
 __all__ = ["Segmenter", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Segmenter":
-        from textseg3d.inference.segmenter import Segmenter
+        from textseg3d.api import Segmenter
 
         return Segmenter
     raise AttributeError(f"module 'textseg3d' has no attribute {name!r}")

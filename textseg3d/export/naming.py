@@ -1,0 +1,123 @@
+"""What the output files are called: one rule for the command line and for Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textseg3d.errors import UsageError
+from textseg3d.text.slug import slugify
+
+SCAN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".zip")
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd"}
+OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+
+
+def strip_suffix(name: str, suffixes: tuple[str, ...] = SCAN_SUFFIXES) -> str:
+    """``name`` without the first of ``suffixes`` that it ends with (in any case of letters)."""
+    for suffix in suffixes:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def case_name(path: Path | None) -> str:
+    """The name of a case: the scan's file name without its suffix, or the folder's name."""
+    if path is None:
+        return "scan"
+    name = path.name or path.resolve().name
+    return strip_suffix(name) if not path.is_dir() else name
+
+
+@dataclass(frozen=True)
+class OutputNames:
+    """Names of the outputs of one case. Nothing but slugs follows ``__``.
+
+    Attributes:
+        folder: where they go.
+        case: first part of each name.
+        suffix: of masks, ".nii.gz", ".nii" or ".nrrd".
+        single: name of the mask where a file was asked for, else None.
+    """
+
+    folder: Path
+    case: str
+    suffix: str
+    single: str | None = None
+
+    def mask(self, prompt: str) -> str:
+        """`<case>__<slug>.nii.gz`, or the name that was asked for."""
+        return self.single or f"{self.case}__{slugify(prompt)}{self.suffix}"
+
+    def probability(self, prompt: str) -> str:
+        """`<case>__<slug>.probability.nii.gz`."""
+        stem = self.case if self.single else f"{self.case}__{slugify(prompt)}"
+        return f"{stem}.probability{self.suffix}"
+
+    @property
+    def labels(self) -> str:
+        """The combined label map."""
+        return f"{self.case}.labels{self.suffix}"
+
+    @property
+    def legend(self) -> str:
+        """What the values of the label map mean."""
+        return f"{self.case}.labels.json"
+
+    @property
+    def preview(self) -> str:
+        """The picture."""
+        return f"{self.case}.preview.png"
+
+    def statistics(self, kind: str) -> str:
+        """The table, "csv" or "json"."""
+        return f"{self.case}.statistics.{kind}"
+
+    @property
+    def record(self) -> str:
+        """The JSON record; it is written last."""
+        return f"{self.case}.json"
+
+
+def output_names(
+    output: str | Path | None, scan: Path | None, prompts: int, format: str | None = None
+) -> OutputNames:
+    """Where the outputs of one scan go.
+
+    Args:
+        output: a folder; or, for one prompt, a file ending in .nii.gz, .nii or .nrrd; or None:
+            next to the scan.
+        scan: file or folder that was read, None for an array.
+        prompts: how many there are.
+        format: "nifti" or "nrrd"; None takes the suffix of ``output``, else NIfTI.
+
+    Raises:
+        UsageError: if these do not go together.
+    """
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"format {format!r} is not one of {', '.join(FORMATS)}")
+    case = case_name(scan)
+    if output is None:
+        if scan is None:
+            raise UsageError("an array lies in no folder; say where to save")
+        return OutputNames(scan.resolve().parent, case, FORMATS[format or "nifti"])
+    target = Path(output)
+    suffix = next((s for s in OUTPUT_SUFFIXES if target.name.lower().endswith(s)), None)
+    if suffix is None or target.is_dir():
+        _refuse_other_file(target)
+        return OutputNames(target, case, FORMATS[format or "nifti"])
+    if prompts != 1:
+        raise UsageError(f"the output {target} is one file, but {prompts} prompts need a folder")
+    if format is not None and (suffix == ".nrrd") != (format == "nrrd"):
+        raise UsageError(f"the output {target.name} does not end as format {format!r} does")
+    return OutputNames(target.parent, strip_suffix(target.name), suffix, target.name)
+
+
+def _refuse_other_file(target: Path) -> None:
+    """A name that looks like a file of a format that is not written is no folder."""
+    known = (*SCAN_SUFFIXES, ".png", ".json", ".seg.nrrd", ".gz")
+    if target.is_file() or (not target.is_dir() and target.name.lower().endswith(known)):
+        raise UsageError(
+            f"the output {target} is neither a folder nor a file that can be written "
+            f"({', '.join(OUTPUT_SUFFIXES)})"
+        )

@@ -1,0 +1,160 @@
+"""Where and how the network runs: device, precision, and the tuning that only a command may do."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textseg3d.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+_SELF_CHECK_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device and precision of the network.
+
+    Attributes:
+        device: where weights and features live.
+        autocast: dtype of convolutions and products, or None for plain float32.
+    """
+
+    device: torch.device
+    autocast: torch.dtype | None
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """Dtype in which dense features are kept between image side and prompts."""
+        import torch
+
+        return self.autocast or torch.float32
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
+    """Device and precision from what a user writes.
+
+    Args:
+        device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto", "bf16" or "fp32". "auto" takes bf16 where the hardware multiplies
+            it natively and (on a CPU) a small convolution agrees with float32.
+
+    Raises:
+        UsageError: for other words, or a device that is not there.
+    """
+    import torch
+
+    chosen = _device(device)
+    if precision not in ("auto", "bf16", "fp32"):
+        raise UsageError(f"precision {precision!r} is not one of 'auto', 'bf16', 'fp32'")
+    if precision == "fp32":
+        return Runtime(chosen, None)
+    if precision == "bf16":
+        return Runtime(chosen, torch.bfloat16)
+    if chosen.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Runtime(chosen, torch.bfloat16 if native else None)
+    if chosen.type == "cpu" and cpu_has_bf16() and bf16_self_check():
+        return Runtime(chosen, torch.bfloat16)
+    return Runtime(chosen, None)
+
+
+def _device(text: str) -> torch.device:
+    import torch
+
+    match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", text)
+    if match is None:
+        raise UsageError(f"device {text!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if text.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(match.group(1) or 0) >= count:
+            raise UsageError(f"device {text!r} was asked for, but {count} CUDA devices are there")
+    if text == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' was asked for, but this machine or torch has none")
+    return torch.device(text)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 itself (AVX512-BF16, AMX, or ARM's BF16)."""
+    import torch
+
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        probe = getattr(torch.cpu, name, None)
+        if probe is not None and probe():
+            return True
+    try:
+        return (
+            re.search(r"^Features.*\bbf16\b", Path("/proc/cpuinfo").read_text(), re.M) is not None
+        )
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def bf16_self_check() -> bool:
+    """Whether bf16 convolutions on this CPU agree with float32 ones.
+
+    Strides and an output one voxel wide are part of it: some releases were wrong there.
+    """
+    import torch
+    from torch.nn.functional import conv3d
+
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.randn((16, 16, 3, 3, 3), generator=rng) / 20
+    with torch.inference_mode():
+        for side, stride in ((8, 1), (8, 2), (2, 2)):
+            x = torch.randn((1, 16, side, side, side), generator=rng)
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+            exact = conv3d(x, weight, stride=stride, padding=1)
+            fast = conv3d(x.bfloat16(), weight.bfloat16(), stride=stride, padding=1).float()
+            error = float((fast - exact).abs().max() / exact.abs().max())
+            if not error < _SELF_CHECK_TOLERANCE:
+                log.warning("bf16 convolutions are wrong on this CPU (%.3g); using fp32", error)
+                return False
+    return True
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads counted once (at least 1)."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if allowed is None:
+        return max(1, os.cpu_count() or 1)
+    cores = set()
+    for cpu in allowed:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(path.read_text().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
+
+
+def tune_process() -> None:
+    """Threads and memory allocator for a process of our own. Commands call it, the library never.
+
+    One thread per physical core unless OMP_NUM_THREADS says otherwise; glibc keeps freed
+    buffers instead of giving them back after every layer (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD).
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(physical_cores())
+    if sys.platform.startswith("linux"):
+        try:
+            libc = ctypes.CDLL(None)
+            libc.mallopt(-3, 1 << 30)
+            libc.mallopt(-1, 2**31 - 1)
+        except (OSError, AttributeError):
+            log.debug("mallopt is not available")

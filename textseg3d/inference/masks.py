@@ -1,0 +1,75 @@
+"""Masks on the scan's grid: bit-packed inside their bounding box, unpacked when looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMask:
+    """A bool volume [D, H, W].
+
+    Attributes:
+        shape: of the volume.
+        box: the part of it that the bits cover; False elsewhere.
+        bits: uint8, ``np.packbits`` of the box's voxels.
+    """
+
+    shape: tuple[int, int, int]
+    box: Box
+    bits: NDArray[np.uint8]
+
+    @classmethod
+    def pack(cls, shape: tuple[int, int, int], box: Box, crop: NDArray[np.bool_]) -> PackedMask:
+        """Pack ``crop``, the content of ``box``."""
+        return cls(shape, box, np.packbits(crop))
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> PackedMask:
+        """A volume without any voxel."""
+        nothing = slice(0, 0)
+        return cls(shape, (nothing, nothing, nothing), np.zeros(0, np.uint8))
+
+    @classmethod
+    def union(cls, masks: Sequence[PackedMask]) -> PackedMask:
+        """Voxels of any of ``masks`` (one or more, on one grid)."""
+        filled = [m for m in masks if m.bits.size]
+        if len(filled) <= 1:
+            return filled[0] if filled else masks[0]
+        box = tuple(
+            slice(min(m.box[a].start for m in filled), max(m.box[a].stop for m in filled))
+            for a in range(3)
+        )
+        crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
+        for mask in filled:
+            inside = tuple(
+                slice(s.start - b.start, s.stop - b.start) for s, b in zip(mask.box, box)
+            )
+            crop[inside] |= mask.crop()
+        return cls.pack(masks[0].shape, (box[0], box[1], box[2]), crop)
+
+    def crop(self) -> NDArray[np.bool_]:
+        """The content of the box."""
+        shape = tuple(s.stop - s.start for s in self.box)
+        count = int(np.prod(shape))
+        return np.unpackbits(self.bits, count=count).view(bool).reshape(shape)
+
+    def array(self) -> NDArray[np.bool_]:
+        """The whole volume [D, H, W]."""
+        full = np.zeros(self.shape, dtype=bool)
+        full[self.box] = self.crop()
+        return full
+
+    @property
+    def voxels(self) -> int:
+        """Number of True voxels."""
+        return int(np.bitwise_count(self.bits).sum()) if _HAS_COUNT else int(self.crop().sum())
+
+
+_HAS_COUNT = hasattr(np, "bitwise_count")

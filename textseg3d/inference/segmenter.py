@@ -1,0 +1,175 @@
+"""`Segmenter`: a model, loaded once, that answers prompts about scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
+from textseg3d.inference.progress import OnProgress, Progress
+from textseg3d.inference.prompts import Vocabulary
+from textseg3d.inference.result import Exporter, Prediction
+from textseg3d.inference.scans import Scan, as_volume
+from textseg3d.inference.session import ImageSession, Predictor
+from textseg3d.inference.windows import WindowPolicy, tile_body
+
+if TYPE_CHECKING:
+    import torch
+
+    from textseg3d.io import Volume
+    from textseg3d.plans.schema import Configuration
+    from textseg3d.text.types import TextEncoder
+    from textseg3d.zoo import ModelCard
+
+
+class Segmenter:
+    """Text-promptable segmentation of scans.
+
+    Safe to use from several threads at once; starts no process; leaves torch's global settings
+    alone.
+
+    Args:
+        model: name, folder, or "hf-hub:owner/repo@revision".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" (bf16 where the hardware has it), "bf16" or "fp32".
+        configuration: name of a configuration in the model's plans.
+        network: used instead of the model's own network, weights included.
+        text_encoder: used instead of the model's own encoder and bank.
+        window_policy: chooses the windows of a volume.
+        accumulator: adds up the windows of a prompt.
+        exporter: what :meth:`Prediction.save` calls.
+
+    Raises:
+        ModelError: if there is no such model, or its files are damaged.
+        UsageError: for a device or precision that is not there.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "ct-nano",
+        device: str = "auto",
+        *,
+        precision: str = "auto",
+        configuration: str | None = None,
+        network: torch.nn.Module | None = None,
+        text_encoder: TextEncoder | None = None,
+        window_policy: WindowPolicy = tile_body,
+        accumulator: AccumulatorFactory = SharesAccumulator,
+        exporter: Exporter | None = None,
+    ) -> None:
+        from textseg3d.inference.device import choose_runtime
+        from textseg3d.inference.engine import Engine
+        from textseg3d.inference.model import load_model
+        from textseg3d.zoo import find_model
+
+        runtime = choose_runtime(device, precision)
+        loaded = load_model(
+            find_model(model), configuration=configuration, network=network, encoder=text_encoder
+        )
+        engine = Engine(loaded.network, loaded.configuration, runtime, window_policy, accumulator)
+        self._predictor = Predictor(loaded, engine, Vocabulary(loaded.card.concepts), exporter)
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self._predictor.model.card
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Canonical names of everything that the model was trained on."""
+        return self.card.concepts
+
+    @property
+    def configuration(self) -> Configuration:
+        """Spacing, patch size and intensities of the network."""
+        return self._predictor.engine.configuration
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, with its precision, such as "cpu (bf16)"."""
+        runtime = self._predictor.engine.runtime
+        return f"{runtime.device} ({'fp32' if runtime.autocast is None else 'bf16'})"
+
+    def predict(
+        self,
+        scan: Scan,
+        prompts: str | Sequence[str],
+        *,
+        spacing_mm: tuple[float, float, float] | None = None,
+        direction: ArrayLike | None = None,
+        origin_mm: tuple[float, float, float] | None = None,
+        on_progress: OnProgress | None = None,
+        exact: bool = False,
+        keep_logits: bool = False,
+        **read_options: Any,
+    ) -> Prediction:
+        """Segment what the prompts describe.
+
+        Args:
+            scan: path, array [D, H, W] or [C, D, H, W], or :class:`textseg3d.io.Volume`.
+            prompts: one text or several; repeated ones are answered once.
+            spacing_mm, direction, origin_mm: of an array, see
+                :func:`textseg3d.inference.scans.as_volume`.
+            on_progress: ``(stage, done, total)``; returning False cancels within one window.
+            exact: no shortcut: windows at half-patch steps over the whole volume.
+            keep_logits: keep what :meth:`PromptResult.probability` needs.
+            read_options: of :func:`textseg3d.io.read_volume`.
+
+        Returns:
+            The results by prompt text.
+
+        Raises:
+            InputError: if the scan cannot be used.
+            PromptError: if a prompt is empty, too long or contradicts itself.
+            Cancelled: if ``on_progress`` returned False.
+        """
+        requests = self._predictor.understand(prompts)
+        progress = Progress(on_progress)
+        volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
+        engine = self._predictor.engine
+        with progress.stage("preprocess"):
+            progress.step("preprocess", 0, 1)
+            image = engine.prepare(volume, exact=exact)
+            progress.step("preprocess", 1, 1)
+        windows = engine.windows(image, progress)
+        return self._predictor.ask(
+            volume, image, windows, requests, progress, exact=exact, keep_logits=keep_logits
+        )
+
+    def set_image(
+        self,
+        scan: Scan,
+        *,
+        spacing_mm: tuple[float, float, float] | None = None,
+        direction: ArrayLike | None = None,
+        origin_mm: tuple[float, float, float] | None = None,
+        on_progress: OnProgress | None = None,
+        exact: bool = False,
+        **read_options: Any,
+    ) -> ImageSession:
+        """Run the image side of a scan once; the session's prompts cost little.
+
+        The features of all windows are kept (about 120 MB per window of 128³ in bf16).
+        Arguments and errors as in :meth:`predict`.
+        """
+        progress = Progress(on_progress)
+        volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
+        return ImageSession(self._predictor, volume, progress, exact=exact)
+
+    def _read(
+        self,
+        progress: Progress,
+        scan: Scan,
+        spacing_mm: tuple[float, float, float] | None,
+        direction: ArrayLike | None,
+        origin_mm: tuple[float, float, float] | None,
+        read_options: dict[str, Any],
+    ) -> Volume:
+        with progress.stage("read"):
+            progress.step("read", 0, 1)
+            volume = as_volume(scan, spacing_mm, direction, origin_mm, **read_options)
+            progress.step("read", 1, 1)
+        return volume

@@ -1,0 +1,223 @@
+"""A scan on the network's grid, and the answers to prompts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textseg3d.errors import UsageError
+from textseg3d.inference.engine import Answer, Engine, PreparedImage, WindowFeatures
+from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
+from textseg3d.inference.progress import OnProgress, Progress
+from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
+from textseg3d.inference.regrid import logits_to_mask
+from textseg3d.inference.result import Exporter, Prediction, PromptResult
+from textseg3d.io import Volume
+
+if TYPE_CHECKING:
+    from textseg3d.inference.model import LoadedModel
+
+PRESENT = 0.5
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Everything that stays the same from scan to scan.
+
+    Attributes:
+        model: card, network, texts.
+        engine: runs the network.
+        vocabulary: what the model knows.
+        exporter: for :meth:`Prediction.save`.
+    """
+
+    model: LoadedModel
+    engine: Engine
+    vocabulary: Vocabulary
+    exporter: Exporter | None
+
+    def understand(self, prompts: str | Sequence[str]) -> list[PromptRequest]:
+        """See :func:`textseg3d.inference.prompts.understand_all`."""
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        return self.vocabulary.understand_all(texts)
+
+    def ask(
+        self,
+        volume: Volume,
+        image: PreparedImage,
+        windows: Iterable[WindowFeatures],
+        requests: Sequence[PromptRequest],
+        progress: Progress,
+        *,
+        exact: bool,
+        keep_logits: bool,
+    ) -> Prediction:
+        """Answer prompts on the features of one scan."""
+        names = list(dict.fromkeys(part.name for r in requests for part in r.parts))
+        with progress.stage("network"):
+            texts = [self.model.texts(name) for name in names]
+            found = self.engine.answer(image, windows, texts) if names else []
+        answers = dict(zip(names, found))
+        results = {}
+        with progress.stage("export"):
+            masks: dict[str, PackedMask] = {}
+            for done, request in enumerate(requests):
+                progress.step("export", done, len(requests))
+                results[request.text] = _result(
+                    request, answers, masks, volume, image, keep_logits=keep_logits
+                )
+            progress.step("export", len(requests), len(requests))
+        return Prediction(
+            results=results,
+            volume=volume,
+            model=self.model.card.name,
+            model_sha256=self.model.sha256,
+            windows_run=len(image.grid) if names else 0,
+            windows_total=image.grid.total,
+            exact=exact,
+            seconds=dict(progress.seconds),
+            warnings=volume.warnings,
+            exporter=self.exporter,
+        )
+
+
+class ImageSession:
+    """The image side of one scan, kept, so that each further prompt is cheap.
+
+    A context manager; leaving it frees the features. Made by :meth:`Segmenter.set_image`.
+
+    Attributes:
+        volume: the scan.
+        feature_bytes: memory that the kept features take.
+    """
+
+    def __init__(
+        self, predictor: Predictor, volume: Volume, progress: Progress, *, exact: bool
+    ) -> None:
+        self.volume = volume
+        self._predictor, self._exact = predictor, exact
+        with progress.stage("preprocess"):
+            progress.step("preprocess", 0, 1)
+            self._image = predictor.engine.prepare(volume, exact=exact)
+            progress.step("preprocess", 1, 1)
+        with progress.stage("network"):
+            kept = list(predictor.engine.windows(self._image, progress))
+        self._windows: list[WindowFeatures] | None = kept
+        self._seconds = dict(progress.seconds)
+
+    def __enter__(self) -> ImageSession:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the features; further prompts are an error."""
+        self._windows = None
+
+    @property
+    def feature_bytes(self) -> int:
+        """See the class."""
+        tensors = [
+            t
+            for w in self._windows or ()
+            for t in (w.fine, w.features.half, w.features.quarter, w.features.tokens)
+        ]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def predict(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        on_progress: OnProgress | None = None,
+        keep_logits: bool = False,
+    ) -> Prediction:
+        """The same masks, to the bit, as :meth:`Segmenter.predict` gives.
+
+        The seconds of stages before the prompts are those of setting the image.
+
+        Raises:
+            UsageError: if the session was closed.
+            PromptError: if a prompt is empty, too long or contradicts itself.
+            Cancelled: if ``on_progress`` returned False.
+        """
+        if self._windows is None:
+            raise UsageError("this image was closed; call set_image again")
+        requests = self._predictor.understand(prompts)
+        progress = Progress(on_progress)
+        progress.seconds.update(self._seconds)
+        total = len(self._windows)
+
+        def counted(windows: list[WindowFeatures]) -> Iterable[WindowFeatures]:
+            for done, window in enumerate(windows):
+                progress.step("network", done, total)
+                yield window
+            progress.step("network", total, total)
+
+        return self._predictor.ask(
+            self.volume,
+            self._image,
+            counted(self._windows),
+            requests,
+            progress,
+            exact=self._exact,
+            keep_logits=keep_logits,
+        )
+
+
+def _result(
+    request: PromptRequest,
+    answers: dict[str, Answer],
+    masks: dict[str, PackedMask],
+    volume: Volume,
+    image: PreparedImage,
+    *,
+    keep_logits: bool,
+) -> PromptResult:
+    """The result of one prompt; ``masks`` keeps the parts' masks between prompts."""
+    if request.status != "ok":
+        return PromptResult(
+            request.text, request.status, None, None, (), request.codes, request.warnings, volume
+        )
+    warnings = list(request.warnings)
+    for part in request.parts:
+        if part.name not in masks:
+            masks[part.name] = _mask(answers[part.name], volume)
+        warning = _side(part, masks[part.name], image)
+        warnings += [warning] if warning else []
+    mask = PackedMask.union([masks[part.name] for part in request.parts])
+    instances, count = measure_instances(mask, volume)
+    if count > MAX_INSTANCES:
+        warnings.append(f"{count} components; the {MAX_INSTANCES} largest are listed")
+    logits: tuple[NDArray[np.float32], ...] = ()
+    if keep_logits:
+        logits = tuple(answers[part.name].logits for part in request.parts)
+    return PromptResult(
+        text=request.text,
+        status="ok" if instances else "empty",
+        presence=max(answers[part.name].presence for part in request.parts),
+        packed=mask,
+        instances=tuple(instances),
+        codes=request.codes,
+        warnings=tuple(warnings),
+        volume=volume,
+        logits=logits,
+    )
+
+
+def _mask(answer: Answer, volume: Volume) -> PackedMask:
+    """The mask of one part; empty where the model says that it is not there."""
+    if answer.presence < PRESENT:
+        return PackedMask.empty(volume.shape)
+    return logits_to_mask(answer.logits, volume.shape)
+
+
+def _side(part: Part, mask: PackedMask, image: PreparedImage) -> str | None:
+    if part.side is None:
+        return None
+    return side_warning(part.name, part.side, mask, image.midline, image.x.shape[3])

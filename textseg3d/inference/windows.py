@@ -1,0 +1,136 @@
+"""Which windows run, and how they are weighted where they overlap.
+
+Windows form a product grid (starts along z × y × x), so the Gaussian weights separate: per
+axis they are divided by their sum over the windows, and the product of the three is a
+partition of unity. No count map and no division are needed afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple = tuple[int, int, int]
+EXACT_STEP = 0.5
+SIGMA_OF_PATCH = 1 / 8  # as nnU-Net
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """A product grid of windows over a volume.
+
+    Attributes:
+        starts: first voxel of the windows along z, y, x; negative where the window is padded.
+        size: voxels of a window.
+        shape: the volume.
+        total: windows that the whole volume would take at the finest step without shortcuts.
+    """
+
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    size: Triple
+    shape: Triple
+    total: int
+
+    def __len__(self) -> int:
+        return math.prod(len(s) for s in self.starts)
+
+    def __iter__(self) -> Iterator[Triple]:
+        """Start of each window, z slowest."""
+        return iter(product(*self.starts))
+
+    @property
+    def region(self) -> tuple[slice, slice, slice]:
+        """Part of the volume that the windows cover."""
+        z, y, x = (
+            slice(max(0, s[0]), min(n, s[-1] + p))
+            for s, p, n in zip(self.starts, self.size, self.shape)
+        )
+        return z, y, x
+
+    def clip(self, start: Triple) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Slices of the volume, and of the window, where window ``start`` lies in the volume."""
+        volume, window = [], []
+        for s, p, n in zip(start, self.size, self.shape):
+            first, last = max(0, s), min(n, s + p)
+            volume.append(slice(first, last))
+            window.append(slice(first - s, last - s))
+        return tuple(volume), tuple(window)
+
+
+class WindowPolicy(Protocol):
+    """Chooses the windows of a volume; an argument of the segmenter."""
+
+    def __call__(
+        self, shape: Triple, size: Triple, step: float, box: NDArray[np.float64], exact: bool
+    ) -> WindowGrid:
+        """Windows for a volume.
+
+        Args:
+            shape: voxels of the volume on the network's grid.
+            size: voxels of a window.
+            step: largest distance of neighbouring windows, as a share of the window.
+            box: first and last voxel [3, 2] of the body.
+            exact: no shortcut: the finest step over the whole volume.
+        """
+        ...
+
+
+def tile_body(
+    shape: Triple, size: Triple, step: float, box: NDArray[np.float64], exact: bool
+) -> WindowGrid:
+    """As few windows as the step allows, evenly spread over the body (``exact``: the volume)."""
+    full = [even_starts(0, n - 1, p, EXACT_STEP, n) for n, p in zip(shape, size)]
+    total = math.prod(len(s) for s in full)
+    if not exact:
+        full = [
+            even_starts(max(0, math.floor(low)), min(n - 1, math.ceil(high)), p, step, n)
+            for (low, high), n, p in zip(box, shape, size)
+        ]
+    return WindowGrid((full[0], full[1], full[2]), size, shape, total)
+
+
+def even_starts(first: int, last: int, size: int, step: float, n: int) -> tuple[int, ...]:
+    """First voxels of windows that cover ``first`` to ``last`` (inclusive) of an axis.
+
+    One window is centred on the range, inside the axis if it fits there; an axis shorter than
+    the window is padded evenly. More windows touch both ends of the range exactly.
+
+    Args:
+        first, last: range to cover, inside 0..n - 1.
+        size: voxels of a window.
+        step: largest distance of neighbours, as a share of ``size``.
+        n: voxels of the axis.
+    """
+    if n <= size:
+        return ((n - size) // 2,)
+    extent = last - first + 1
+    if extent <= size:
+        centred = first - (size - extent) // 2
+        return (min(max(0, centred), n - size),)
+    stride = max(1, math.floor(size * step))
+    count = math.ceil((extent - size) / stride) + 1
+    return tuple(first + round(i * (extent - size) / (count - 1)) for i in range(count))
+
+
+def gaussian(size: int) -> NDArray[np.float64]:
+    """Weight of each voxel of a window along one axis, 1 at the centre, σ = size / 8."""
+    centre = (size - 1) / 2
+    return np.exp(-0.5 * ((np.arange(size) - centre) / (size * SIGMA_OF_PATCH)) ** 2)
+
+
+def shares(starts: tuple[int, ...], size: int) -> NDArray[np.float32]:
+    """Weights [len(starts), size] along one axis that sum to one at every covered voxel."""
+    origin, end = starts[0], starts[-1] + size
+    weight = gaussian(size)
+    total = np.zeros(end - origin)
+    for start in starts:
+        total[start - origin : start - origin + size] += weight
+    return np.stack([weight / total[s - origin : s - origin + size] for s in starts]).astype(
+        np.float32
+    )
