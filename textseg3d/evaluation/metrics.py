@@ -105,15 +105,21 @@ def score_mask(
         prediction: bool [D, H, W].
         spacing_mm: (z, y, x).
         tolerance_mm: of the surface Dice.
-        ignore: bool [D, H, W]; voxels that count neither as truth nor as prediction.
+        ignore: bool [D, H, W]; voxels that count neither as truth nor as prediction. Surfaces
+            are compared as if the truth agreed with the prediction there.
 
     Raises:
         GeometryError: if the shapes differ.
     """
     _same_shape(truth, prediction)
-    if ignore is not None:
+    if ignore is None:
+        distances = surface_distances(truth, prediction, spacing_mm)
+    else:
+        # Cutting holes would give both masks the same extra surface; taking the prediction's
+        # word inside them adds none that the prediction has not.
+        agreed = np.where(ignore, prediction, truth)
+        distances = surface_distances(agreed, prediction, spacing_mm)
         truth, prediction = truth & ~ignore, prediction & ~ignore
-    distances = surface_distances(truth, prediction, spacing_mm)
     truth_ml = volume_ml(truth, spacing_mm)
     prediction_ml = volume_ml(prediction, spacing_mm)
     error = prediction_ml - truth_ml

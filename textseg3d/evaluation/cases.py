@@ -1,0 +1,107 @@
+"""Labelled scans as folders: ``ct.nii.gz``, ``seg.nii.gz`` and ``info.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textseg3d.errors import InputError
+from textseg3d.evaluation.protocols.folders import read_json
+
+
+@dataclass(frozen=True)
+class CaseFolder:
+    """One labelled scan.
+
+    Attributes:
+        name: of the case.
+        image: the scan.
+        truth: its label map, on the scan's grid.
+        labels: label id → name. Labels are partial: what has none is not background.
+        labels_by: who drew the truth, in words.
+        split: "train", "val" or what info.json says.
+        licence: of the scan.
+    """
+
+    name: str
+    image: Path
+    truth: Path
+    labels: dict[int, str]
+    labels_by: str
+    split: str
+    licence: str
+
+
+def read_case(folder: Path) -> CaseFolder:
+    """Read ``info.json`` of a case folder.
+
+    Raises:
+        InputError: if a file is missing or info.json has no usable ``labels``.
+    """
+    for name in ("ct.nii.gz", "seg.nii.gz", "info.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} has no {name}; a case folder holds ct.nii.gz, seg.nii.gz and info.json"
+            )
+    info = read_json(folder / "info.json")
+    labels = info.get("labels") if isinstance(info, dict) else None
+    if not isinstance(labels, dict) or not labels:
+        raise InputError(
+            f'{folder / "info.json"} has no `labels`; expected names by id, as in {{"1": "liver"}}'
+        )
+    return CaseFolder(
+        name=str(info.get("case", folder.name)),
+        image=folder / "ct.nii.gz",
+        truth=folder / "seg.nii.gz",
+        labels={_label_id(folder, key): str(value) for key, value in labels.items()},
+        labels_by=str(info.get("labels_by", "not stated")),
+        split=str(info.get("split", "not stated")),
+        licence=str(info.get("licence", "not stated")),
+    )
+
+
+def find_cases(paths: Iterable[Path]) -> list[CaseFolder]:
+    """Case folders among ``paths``, or directly below them, each once, by name.
+
+    Raises:
+        InputError: if a path holds no case folder, or two cases have one name.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        if (path / "info.json").is_file():
+            found = [path]
+        elif path.is_dir():
+            found = sorted(
+                p for p in path.iterdir() if (p / "info.json").is_file() and _has_labels(p)
+            )
+        else:
+            found = []
+        if not found:
+            raise InputError(
+                f"{path} is no case folder and holds none; expected ct.nii.gz, seg.nii.gz and "
+                "info.json in it or in its sub-folders"
+            )
+        folders.update(dict.fromkeys(found))
+    cases = sorted((read_case(folder) for folder in folders), key=lambda case: case.name)
+    names = [case.name for case in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two cases are called {name!r}; give them different `case` names")
+    return cases
+
+
+def _has_labels(folder: Path) -> bool:
+    """Whether a sub-folder is meant to be scored: an unlabelled scan beside others is passed by."""
+    info: Any = read_json(folder / "info.json")
+    return bool(isinstance(info, dict) and info.get("labels")) and (folder / "seg.nii.gz").exists()
+
+
+def _label_id(folder: Path, key: Any) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise InputError(
+            f"{folder / 'info.json'}: label id {key!r} is not an integer; write the voxel value"
+        ) from None
