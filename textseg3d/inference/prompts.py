@@ -161,7 +161,9 @@ class Vocabulary:
         self, text: str, parsed: ParsedPrompt, concept: str | None, side: str | None
     ) -> PromptRequest:
         near = self._nearest(text, concept, side)
-        subject = f"the model does not know {concept!r}" if concept else "no concept was recognised"
+        subject = "no concept was recognised"
+        if concept is not None:
+            subject = f"the model does not know {self._name(concept, side)!r}"
         tail = f"nearest that it knows: {', '.join(near)}"
         if not near:
             tail = f"it knows {len(self.names)} concepts, for example {', '.join(self.names[:3])}"
@@ -169,6 +171,13 @@ class Vocabulary:
         if parsed.hint:
             warnings.append(parsed.hint)
         return PromptRequest(text, "unknown", (), _codes(parsed), tuple(warnings))
+
+    def _name(self, concept: str, side: str | None) -> str:
+        from textseg3d.text.knowledge import Target
+
+        if concept not in self.tree:
+            return concept
+        return self.tree.canonical_name(Target(concept, side))  # type: ignore[arg-type]
 
     def _nearest(self, text: str, concept: str | None, side: str | None) -> list[str]:
         """Up to three known names: wholes of the concept first, then similar spellings."""
@@ -180,7 +189,7 @@ class Vocabulary:
                 name = self._by_key.get(self._key(whole.concept, whole.side))
                 near += [name] if name else []
         wanted = normalise_text(text)
-        similar = difflib.get_close_matches(wanted, list(self._by_text), n=3, cutoff=0.5)
+        similar = difflib.get_close_matches(wanted, list(self._by_text), n=3, cutoff=0.6)
         near += [self._by_text[match] for match in similar]
         return list(dict.fromkeys(near))[:3]
 
@@ -202,7 +211,7 @@ def _warnings(parsed: ParsedPrompt, sided: Sequence[PromptTarget]) -> Iterable[s
         ignored += [f"side {target.side!r}"] if target in sided else []
         ignored += ["size"] if target.size_mm or target.volume_ml else []
         ignored += [f"order {target.order.by!r}"] if target.order else []
-        ignored += ["count"] if target.count else []
+        ignored += ["count"] if target.count and target.side != "both" else []
         ignored += [f"{a.kind} {a.value!r}" for a in target.attributes]
         ignored += [f"neighbour {place.name!r}" for place in target.near]
         ignored += [f"exclusion of {place.name!r}" for place in target.exclusions]
