@@ -1,1 +1,1 @@
-textseg3d predict -i examples/chest_ct.nii.gz -p "left lung" "liver" "heart" -o out/ --preview
+textseg3d predict -i examples/chest_ct.nii.gz -p "left lung" "liver" "heart" -o out/picture/ --preview

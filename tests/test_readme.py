@@ -79,7 +79,7 @@ def test_each_example_runs(script: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     if script.name == "predict.sh":
-        written = {p.name for p in (tmp_path / "out").iterdir()}
+        written = {p.name for p in (tmp_path / "out" / "picture").iterdir()}
         assert {
             "chest_ct.json",
             "chest_ct__left-lung.nii.gz",
