@@ -109,17 +109,19 @@ def _place_spots(node: Node, refiner: Refiner) -> list[Spot]:
 def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
     form = refiner.choose(node.mention, [])
     spots = refiner.spots(node.mention, node.words.sides, node.words.listed, form)
+    places: list[Spot | None] = []
     for mention in node.before:
         outer = refiner.spots(mention, (), False)
         if refiner.related(spots[0].concept, outer[0].concept):
             spots = refiner.merge(spots, outer)
-    places: list[Spot | None] = []
+        else:
+            places += outer
     for chain in node.containers:
         outer = _chain(chain, refiner)
         if refiner.narrower(spots[0].concept, outer[0].concept):
             spots = refiner.merge(spots, outer)
         else:
-            places += [spot for spot in outer]
+            places += outer
     targets = []
     for spot in spots:
         spot = refiner.checked(spot, node.mention.text)
@@ -151,7 +153,7 @@ def _finding(node: Node, side: Side | None, spot: Spot | None, refiner: Refiner)
     checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)
     if conflict(form.side if form.source != "plural" else None, side):
         raise Contradiction(
-            f"{node.mention.text!r} is on the {form.side}, but the prompt says {side}; name one side"
+            f"{node.mention.text!r} is on the {form.side}, but the prompt says {side}; name one"
         )
     return _target(node, concept, concept.name, checked.side, spot, refiner)
 
@@ -188,8 +190,10 @@ def _target(
         count=None if order else node.words.count,
         certainty=certainty,
         attributes=tuple(attributes),
-        near=tuple(place for other in node.near for place in _places(other, refiner)),
-        exclusions=tuple(place for other in node.exclusions for place in _places(other, refiner)),
+        near=tuple(place for other in node.near for place in _places(other, None, refiner)),
+        exclusions=tuple(
+            place for other in node.exclusions for place in _places(other, concept, refiner)
+        ),
         codes=concept.codes if concept else (),
     )
 
@@ -208,11 +212,18 @@ def _place(spot: Spot, position: str, refiner: Refiner) -> Place:
     return refiner.place(spot, position)
 
 
-def _places(node: Node, refiner: Refiner) -> list[Place]:
-    """A neighbour or an exclusion as places; findings among them are named by their concept."""
-    if not node.mention.forms:
-        return [Place(node.mention.surface, None, node.mention.surface)]
-    return [refiner.place(spot) for spot in _place_spots(node, refiner)]
+def _places(node: Node, whole: Concept | None, refiner: Refiner) -> list[Place]:
+    """A neighbour or an exclusion as places; "lesions" left out of a liver are liver lesions."""
+    mention = node.mention
+    places = [whole] if whole is not None and node.finding else []
+    if not mention.forms:
+        form = refiner.composed(mention, places[0]) if places else None
+        if form is None:
+            return [Place(mention.surface, None, mention.surface)]
+    else:
+        form = refiner.choose(mention, places)
+    words = node.words
+    return [refiner.place(spot) for spot in refiner.spots(mention, words.sides, words.listed, form)]
 
 
 def _sizes(node: Node, name: str) -> tuple[Range | None, tuple[float, ...]]:

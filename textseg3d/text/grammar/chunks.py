@@ -15,6 +15,7 @@ from textseg3d.text.grammar.lexicon import Match
 from textseg3d.text.grammar.model import Attribute, Order, Range
 from textseg3d.text.grammar.numbers import Quantity
 from textseg3d.text.grammar.tagging import Item
+from textseg3d.text.grammar.words import COMMON
 from textseg3d.text.knowledge import Form, KnowledgeTree, Side
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
@@ -113,6 +114,7 @@ class _Chunker:
         self.negation = self.uncertainty = self.historical = False
         self.fresh = False  # whether no name came since the last cue
         self.be = self.question = self.not_next = False
+        self.stranger = False  # whether an unknown word stands where a name was due
         self.ignored: list[str] = []
 
     def read(self) -> Sentence:
@@ -156,7 +158,7 @@ class _Chunker:
             phrase.historical = self.historical
             self.phrases.append(phrase)
         self.pending, self.links = Words(), set()
-        self.connected = self.fresh = self.be = self.not_next = False
+        self.connected = self.fresh = self.be = self.not_next = self.stranger = False
 
     def _end_scopes(self) -> None:
         """Ends negation and uncertainty where the coming name no longer belongs to them."""
@@ -227,6 +229,11 @@ class _Chunker:
     def _connect(self, kind: str, at: int) -> None:
         following = self._next(at, ("filler",))
         self._flush(final=False, attribute_next=following is not None and following.kind == "attr")
+        if self.stranger and not self.phrases and kind == "in":
+            self.links.add("stranger")
+        elif self.stranger and kind != "in":
+            self.stranger = False
+            self.links.discard("stranger")
         self.links.add(kind)
         self.connected = True
 
@@ -394,7 +401,11 @@ class _Chunker:
 
     def _on_unknown(self, item: Item, at: int) -> None:
         self.ignored.append(item.text)
-        if self.phrases and not self.connected and self.phrases[-1].unknown_head is None:
+        if not any(c.isalpha() for c in item.text):
+            return
+        if self.connected:
+            self.stranger = True
+        elif self.phrases[-1].unknown_head is None and item.text.lower() not in COMMON:
             self.phrases[-1].unknown_head = item.text
 
     # looking around
@@ -444,6 +455,8 @@ class _Chunker:
 
     def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
         """Gives pending describing words to the name before them, where they follow it."""
+        if self.stranger and self.connected and self.phrases:
+            self.pending = Words()  # they describe a word that is not known
         if not self.pending or not self.phrases:
             return
         placed = self.links and (self.pending.sides or self.pending.sizes)

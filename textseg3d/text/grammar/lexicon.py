@@ -12,7 +12,7 @@ from textseg3d.text.grammar.tokens import Token, fold, is_ideograph, join
 from textseg3d.text.knowledge import Form, KnowledgeTree, Side, normalise
 from textseg3d.text.knowledge.forms import pluralise
 
-_ARTICLES = frozenset("the a an his her their this that its".split())
+_ARTICLES = frozenset(("the", "a", "an", "his", "her", "their", "this", "that", "its"))
 _PLURALS = {"de": ("n", "en", "e"), "fr": ("s", "x"), "es": ("s", "es")}
 _AND = frozenset(("and", "or", "/", "&", "und", "et", "y"))
 
@@ -128,6 +128,32 @@ class Lexicon:
                 end, count = ends[length - 1]
                 return Match(end, forms, tuple(sides[:count]), text)
         return None
+
+    def match_sided(self, tokens: Sequence[Token], start: int, both: bool) -> list[Match]:
+        """Names that begin with a side which the text says elsewhere.
+
+        "atrium, left" is the name "left atrium"; ``both`` (said before) reads "both atria" as
+        the left and the right one. Empty if neither is the case.
+        """
+        for length in (3, 2, 1):
+            part = tokens[start : start + length]
+            if len(part) < length or any(token.kind != "word" for token in part):
+                continue
+            text = join([token.norm for token in part])
+            end = start + length
+            sides: list[Side] = ["left", "right"] if both else []
+            if not both:
+                end += end < len(tokens) and tokens[end].norm == ","
+                side = self._side_words.get(fold(tokens[end].norm)) if end < len(tokens) else None
+                sides, end = ([side] if side else []), end + 1
+            found = [self._forms.get(f"{side} {text}") for side in sides]
+            if found and all(found):
+                return [
+                    Match(end, forms, (), f"{side} {text}")
+                    for side, forms in zip(sides, found)
+                    if forms
+                ]
+        return []
 
     def _plausible(
         self, word: str, token: Token, forms: tuple[Form, ...]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from textseg3d.text.grammar.chunks import Mention, Phrase, Words
+from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
 
 _LIST = {"and", "or", "comma"}
@@ -45,13 +46,16 @@ class Node:
 
 
 def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], list[str]]:
-    """One node per head; adjectives that describe an unknown word are returned apart."""
+    """One node per head; names that only describe an unknown word are returned apart."""
     nodes: list[Node] = []
     unknown = []
     for phrase in phrases:
         head = phrase.mentions[-1]
-        if head.adjective and phrase.unknown_head is not None:
-            unknown.append(phrase.unknown_head)
+        if phrase.unknown_head is not None and not head.finding:
+            unknown.append(head.text)  # "renal foobar" is not the kidney
+            continue
+        if "stranger" in phrase.links:
+            unknown.append(head.text)  # nor is "foobar of the kidney"
             continue
         groups: list[list[Mention]] = [[]]
         for mention in phrase.mentions:
@@ -114,6 +118,8 @@ class Linker:
     def _role(self, node: Node, previous: Node | None, targets: list[Node]) -> None:
         links, anchor = node.links, self.anchor
         if anchor is None or previous is None:
+            if "near" in links:
+                node.role = "near"
             return
         if links & {"exclude", "without"}:
             if "without" in links and anchor.finding and node.finding:
@@ -126,16 +132,17 @@ class Linker:
             anchor.exclusions.append(node)
         elif "but" in links:
             return
-        elif "near" in links:
-            node.role = "near"
-            anchor.near.append(node)
-        elif previous.role == "near" and links & {"and", "or"} and not node.finding:
+        elif "near" in links or self._more_near(node, previous):
             node.role = "near"
             anchor.near.append(node)
         elif not node.finding:
             self._place(node, previous, targets)
         else:
             self._subject(node, previous)
+
+    def _more_near(self, node: Node, previous: Node) -> bool:
+        joined = bool(node.links & {"and", "or"}) and not node.finding
+        return joined and previous.role == "near"
 
     def _place(self, node: Node, previous: Node, targets: list[Node]) -> None:
         """An anatomical name behind a target: does it say where the target lies?"""
@@ -159,7 +166,8 @@ class Linker:
                 self._contain(node, targets)
             return
         elif not anchor.finding and previous is anchor:
-            if links == {"comma"} and self._related(anchor, node) and not anchor.before:
+            alone = not links or (links == {"comma"} and not node.words.sides)
+            if alone and self._related(anchor, node) and not anchor.before:
                 self._narrow(anchor, node)
             return
         elif anchor.finding and not anchor.containers and not anchor.before and previous is anchor:
@@ -228,7 +236,12 @@ class Linker:
         result: list[Node] = []
         for node in targets:
             last = result[-1] if result else None
-            if last is None or not node.before or not node.links & {"and", "or"}:
+            joined = last is not None and node.links & {"and", "or"}
+            if joined and last is not None and last.mention.adjective and not node.before:
+                self._share_head(last, node)
+                result.append(node)
+                continue
+            if last is None or not node.before or not joined:
                 result.append(node)
                 continue
             same = last.mention.forms and node.before[0].forms
@@ -238,6 +251,26 @@ class Linker:
                 last.role = "container"
             result.append(node)
         return result
+
+    def _share_head(self, place: Node, node: Node) -> None:
+        """Reads "hepatic and renal cysts" as "hepatic cysts and renal cysts"."""
+        _, _, head = node.mention.surface.partition(" ")
+        if not (node.finding and head):
+            return
+        form = self.refiner.composed(
+            replace(node.mention, surface=head, forms=()),
+            self.refiner.concept(place.mention.forms[0]),
+        )
+        generic = cue_table().values.get((head,))
+        if form is not None:
+            place.mention = replace(node.mention, forms=(form,), surface=head, plural=False)
+        elif generic is not None and generic.kind == "generic":
+            place.containers.append([replace(place, containers=[], words=Words())])
+            place.mention = replace(node.mention, forms=(), surface=generic.value, plural=False)
+        else:
+            return
+        place.words.add(_rest(node.words))
+        place.negated, place.uncertain = node.negated, node.uncertain
 
 
 def _rest(words: Words) -> Words:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from textseg3d.text.grammar import cues, words
+from textseg3d.text.grammar import words
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.knowledge import normalise
 
@@ -53,38 +53,42 @@ class PhraseTable:
         return None
 
 
-def _split(table: Mapping[Any, str]) -> Iterable[tuple[str, Any]]:
+def _split(table: words.Table) -> Iterable[tuple[str, str]]:
     for value, phrases in table.items():
-        for phrase in phrases.split(" | "):
+        for phrase in phrases:
             yield phrase, value
 
 
+def _count(value: str) -> tuple[int, int | None]:
+    low, _, high = value.partition(":")
+    return int(low), int(high) if high else None
+
+
 def _cue_entries() -> Iterable[tuple[str, Cue]]:
-    for phrase, value in _split(words.SIDES):
+    closed, describing = words.read_tables("closed"), words.read_tables("describing")
+    numbers = words.read_tables("numbers")
+    for phrase, value in _split(closed["sides"]):
         yield phrase, Cue("side", value)
-    for phrase, value in words.SIDED_ADJECTIVES.items():
-        yield phrase, Cue("sided_attr", value)
-    for phrase, value in _split(cues.CUES):
-        yield phrase, Cue(value)
-    for phrase, value in _split(words.CONNECTORS):
-        yield phrase, Cue(value)
-    for phrase, value in _split(cues.ORDERS):
+    for phrase, values in closed["sided_adjectives"].items():
+        yield phrase, Cue("sided_attr", values[0])
+    for table in (words.cue_phrases(), closed["connectors"]):
+        for phrase, value in _split(table):
+            yield phrase, Cue(value)
+    for phrase, value in _split(words.order_phrases()):
         yield phrase, Cue("order", value)
-    for phrase, value in _split(cues.RANKS):
-        yield phrase, Cue("rank", value)
-    for phrase, value in _split(words.COUNTS):
-        low, high = value.split(":")
-        yield phrase, Cue("count", (int(low), int(high) if high else None))
-    for phrase, value in cues.SUBUNITS.items():
-        yield phrase, Cue("size", (None, value))
-    for phrase, kind in _split(cues.ATTRIBUTES):
+    for phrase, value in _split(describing["ranks"]):
+        yield phrase, Cue("rank", int(value))
+    for phrase, value in _split(numbers["counts"]):
+        yield phrase, Cue("count", _count(value))
+    for phrase, value in _split(numbers["subunits"]):
+        yield phrase, Cue("size", (None, float(value)))
+    for phrase, kind in _split(describing["attributes"]):
         yield phrase, Cue("attr", (kind, phrase.replace(" - ", "-")))
-    for phrase, value in _split(words.GENERIC):
+    for phrase, value in _split(closed["generic"]):
         yield phrase, Cue("generic", value)
-    for phrase in words.QUESTIONS.split(" | "):
-        yield phrase, Cue("question")
-    for phrase in words.FILLERS.split(" | "):
-        yield phrase, Cue("filler")
+    for kind in ("question", "filler"):
+        for phrase in closed["asking"][kind]:
+            yield phrase, Cue(kind)
 
 
 @lru_cache(maxsize=1)
@@ -94,13 +98,20 @@ def cue_table() -> PhraseTable:
 
 
 @lru_cache(maxsize=1)
+def cue_words() -> frozenset[str]:
+    """Every word of the closed-class phrases."""
+    return frozenset(cue_table().words)
+
+
+@lru_cache(maxsize=1)
 def number_tables() -> dict[str, PhraseTable]:
     """The tables around numbers: "before", "after" (comparisons), "mm", "ml", "word"."""
-    counts = ((p, v) for p, v in _split(words.COUNTS) if v[-1] != ":" and " " not in p)
+    tables = words.read_tables("numbers")
+    counts = ((p, _count(value)) for p, value in _split(tables["counts"]) if " " not in p)
     return {
-        "before": PhraseTable(_split(cues.COMPARISONS)),
-        "after": PhraseTable(_split(cues.COMPARISONS_AFTER)),
-        "mm": PhraseTable(_split(cues.UNITS_MM)),
-        "ml": PhraseTable(_split(cues.UNITS_ML)),
-        "word": PhraseTable((phrase, int(value.split(":")[0])) for phrase, value in counts),
+        "before": PhraseTable(_split(tables["before"])),
+        "after": PhraseTable(_split(tables["after"])),
+        "mm": PhraseTable((phrase, float(factor)) for phrase, factor in _split(tables["mm"])),
+        "ml": PhraseTable((phrase, float(factor)) for phrase, factor in _split(tables["ml"])),
+        "word": PhraseTable((phrase, low) for phrase, (low, high) in counts if high == low),
     }

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.model import Correction
+from textseg3d.text.grammar.phrases import cue_words
 from textseg3d.text.grammar.tokens import Token, fold, join
 
 _MAX_UNKNOWN = 12
@@ -91,6 +92,12 @@ class Speller:
         self._cache[word] = tuple(sorted(found))
         return self._cache[word]
 
+    def tier(self, word: str) -> int:
+        """2 for a whole name of the tree, 1 for a part of one, 0 for a closed-class word."""
+        if self.lexicon.get(word):
+            return 2
+        return 0 if word in cue_words() else 1
+
 
 @lru_cache(maxsize=4)
 def speller_of(lexicon: Lexicon) -> Speller:
@@ -106,7 +113,7 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
         for at, token in enumerate(tokens)
         if token.kind == "word"
         and fold(token.norm) not in vocabulary
-        and 4 <= len(token.norm) <= _MAX_WORD
+        and 3 <= len(token.norm) <= _MAX_WORD
         and fold(token.norm).isalpha()
         and fold(token.norm).isascii()
     ]
@@ -135,7 +142,7 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
 
 def _side_typo(word: str) -> tuple[str | None, bool]:
     """The side word that ``word`` resembles, and whether it can be nothing else."""
-    if len(word) < 4:
+    if len(word) < 3:
         return None, False
     for side in _ENGLISH_SIDES:
         if edit_distance(word, side, 1) == 1:
@@ -167,6 +174,12 @@ def _narrow(
             fitting.append(choice)
     if fitting:
         choices = tuple(fitting)
+    else:
+        tiers = {choice: speller_of(lexicon).tier(choice) for choice in choices}
+        best = max(tiers.values())
+        choices = tuple(choice for choice in choices if tiers[choice] == best)
+    if len(choices) == 1:
+        return choices
     concepts = [{form.concept for form in lexicon.get(choice)} for choice in choices]
     same = all(concepts) and all(concept == concepts[0] for concept in concepts)
     return choices[:1] if same else choices

@@ -13,9 +13,26 @@ from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, SIDE_ABBREVIATIONS
 
-_NUMBERED = frozenset("series image images im se slice slices img ser acc grade type".split())
+_NUMBERED = frozenset(
+    (
+        "series",
+        "image",
+        "images",
+        "im",
+        "se",
+        "slice",
+        "slices",
+        "img",
+        "ser",
+        "acc",
+        "grade",
+        "type",
+    )
+)
 _LEVELS = re.compile(r"[lctsd]|th")
-_TIMES = frozenset("month months week weeks year years day days hour hours yo % h hu".split())
+_TIMES = frozenset(
+    ("month", "months", "week", "weeks", "year", "years", "day", "days", "hours", "yo", "%", "hu")
+)
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
 )
@@ -88,7 +105,17 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
             at = cue[0]
         else:
-            at = _rest(tokens, at, items)
+            both = bool(items) and items[-1].kind == "side" and items[-1].value == "both"
+            named = lexicon.match_sided(tokens, at, both) if tokens[at].kind == "word" else []
+            if not named:
+                at = _rest(tokens, at, items)
+                continue
+            if both:
+                items.pop()
+            for number, one in enumerate(named):
+                items.extend([Item("and", None, "and")] if number else [])
+                items.append(Item("mention", one, _text(tokens, at, one.end)))
+            at = named[0].end
     return items
 
 

@@ -28,7 +28,7 @@ class Token(NamedTuple):
     """A token.
 
     Attributes:
-        kind: "word", "number" or "mark" (line ends are the mark ``\\n``).
+        kind: "word", "number" or "mark" (a line end is a mark too).
         norm: how it is looked up (case-folded, American spelling, no possessive).
         raw: as written.
         start: offset in the normalised text.
