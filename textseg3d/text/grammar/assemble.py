@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textseg3d.text.grammar.linking import Node
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.numbers import combine
-from textseg3d.text.grammar.refine import Contradiction, Refiner, Spot, conflict, one_side
+from textseg3d.text.grammar.refine import Contradiction, Refiner, Spot, conflict, one_side, side_of_region
 from textseg3d.text.knowledge import Concept, Side
 
 
@@ -41,13 +41,14 @@ def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None,
     """The side of a finding and its container, each helping the other."""
     if spot is None:
         return own, None
+    there = spot.side if spot.said else side_of_region(spot.concept)
     if own is not None and not spot.said and spot.concept.side_rule == "paired":
         spot = Spot(spot.concept, own, True)
-    elif spot.said and conflict(own, spot.side):
+    elif conflict(own, there):
         raise Contradiction(
-            f"{name!r} is said to be {own}, but it is placed on the {spot.side}; name one side"
+            f"{name!r} is said to be {own}, but it is placed on the {there}; name one side"
         )
-    return own or (spot.side if spot.said else None), spot
+    return own or there, spot
 
 
 def _takes_side(node: Node, refiner: Refiner) -> bool:
@@ -194,8 +195,14 @@ def _target(
         exclusions=tuple(
             place for other in node.exclusions for place in _places(other, concept, refiner)
         ),
+        specific=_specific(node, name),
         codes=concept.codes if concept else (),
     )
+
+
+def _specific(node: Node, name: str) -> str | None:
+    whole = node.mention.specific
+    return whole if whole != name else None
 
 
 def _position(node: Node) -> str:

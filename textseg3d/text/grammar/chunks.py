@@ -34,6 +34,7 @@ class Mention:
     adjective: bool = False
     plural: bool = False
     text: str = ""
+    specific: str | None = None
 
 
 @dataclass
@@ -137,9 +138,9 @@ class _Chunker:
         adjective = all(form.source == "adjective" for form in match.forms)
         plural = match.forms[0].source == "plural"
         sides = list(match.sides)
-        self._name(
-            Mention(match.forms, match.surface, finding, sides, adjective, plural, item.text)
-        )
+        mention = Mention(match.forms, match.surface, finding, sides, adjective, plural, item.text)
+        mention.specific = item.specific
+        self._name(mention)
 
     def _on_generic(self, item: Item, at: int) -> None:
         self._name(Mention((), item.value, True, text=item.text))

@@ -74,6 +74,10 @@ class Lexicon:
         """The side that a word names."""
         return self._side_words.get(word)
 
+    def is_finding(self, match: Match) -> bool:
+        """Whether a name is first of all that of a finding."""
+        return self.tree.concept(match.forms[0].concept).kind == "finding"
+
     def match(self, tokens: Sequence[Token], start: int) -> Match | None:
         """The longest name at ``start``; articles and side words inside it are passed over."""
         best: Match | None = None

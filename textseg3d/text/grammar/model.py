@@ -77,6 +77,8 @@ class PromptTarget:
         attributes: describing words.
         near: neighbours named with "near", "adjacent to" and the like.
         exclusions: what is to be left out ("liver without lesions").
+        specific: a narrower concept that concept and attributes together name
+            ("calcified pulmonary nodule").
         known_to_model: whether the model knows it; None without a list of known concepts.
         codes: codes of the concept.
     """
@@ -94,6 +96,7 @@ class PromptTarget:
     attributes: tuple[Attribute, ...] = ()
     near: tuple[Place, ...] = ()
     exclusions: tuple[Place, ...] = ()
+    specific: str | None = None
     known_to_model: bool | None = None
     codes: tuple[Code, ...] = ()
 
@@ -107,6 +110,7 @@ class PromptTarget:
             "order": self.order.to_json() if self.order else None,
             "known_to_model": self.known_to_model,
             "codes": [code._asdict() for code in self.codes],
+            "specific": self.specific,
             "certainty": self.certainty,
             "count": list(self.count) if self.count else None,
             "dimensions_mm": list(self.dimensions_mm) or None,

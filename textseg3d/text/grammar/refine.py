@@ -26,6 +26,14 @@ class Spot:
     said: bool
 
 
+def side_of_region(concept: Concept) -> Side | None:
+    """The side that is part of a region's name ("left upper quadrant")."""
+    if concept.category != "region":
+        return None
+    words = concept.name.split(" ")
+    return "left" if "left" in words else "right" if "right" in words else None
+
+
 def conflict(one: str | None, other: str | None) -> bool:
     """Whether two sides cannot both hold; None holds with everything."""
     return one is not None and other is not None and one != other
@@ -117,9 +125,11 @@ class Refiner:
             concept = self.tree.concept(name)
             for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
                 for surface in dict.fromkeys((mention.surface, *own)):
-                    for form in self.lexicon.get(f"{prefix.lower()} {surface}"):
-                        if self.concept(form).kind == "finding":
-                            return form
+                    name = prefix.lower()
+                    for text in (f"{name} {surface}", f"{surface} in {name}", f"{surface} of {name}"):
+                        for form in self.lexicon.get(text):
+                            if self.concept(form).kind == "finding":
+                                return form
         return None
 
     def spots(

@@ -49,12 +49,14 @@ class Item:
         value: what it says: a ``Match`` for mentions, a side, a ``Quantity``, ….
         text: the words as written.
         attr: for a mention that is also a describing word ("calcified"), that reading.
+        specific: for a mention that was taken apart, the concept of the whole.
     """
 
     kind: str
     value: Any
     text: str
     attr: tuple[str, str] | None = None
+    specific: str | None = None
 
 
 def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
@@ -87,9 +89,14 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
     cues = cue_table()
     items: list[Item] = []
     at = 0
+    whole: tuple[int, str] | None = None
     while at < len(tokens):
         quantity = quantities.get(at)
         match = lexicon.match(tokens, at)
+        if match is not None and lexicon.is_finding(match):
+            if whole is None or whole[0] != match.end:
+                whole = match.end, match.forms[0].concept
+            match = apart(tokens, at, match, lexicon)
         cue = cues.match(tokens, at)
         if cue is not None:
             cue = _shortened(cue, at, quantities, tokens)
@@ -99,7 +106,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             at = quantity.end
         elif match is not None and (cue is None or _prefer(match, cue)):
             attr = cue[1].value if cue and cue[0] == match.end and cue[1].kind == "attr" else None
-            items.append(Item("mention", match, _text(tokens, at, match.end), attr))
+            specific = whole[1] if whole and whole[0] == match.end else None
+            items.append(Item("mention", match, _text(tokens, at, match.end), attr, specific))
             at = match.end
         elif cue is not None:
             items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
@@ -117,6 +125,45 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
     return items
+
+
+def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> Match | None:
+    """A finding's name without its describing word or its place; the rest is read on its own.
+
+    "calcified pulmonary nodule" is the describing word "calcified" and "pulmonary nodule" (None
+    is returned for the word to be read first), "cyst in the kidney" is "cyst" and a place. So
+    "non-calcified nodule" and "cyst in the left kidney" are read in the same way as others.
+    """
+    for place in range(at + 1, match.end - 1):
+        if tokens[place].norm in ("in", "of"):
+            head = lexicon.match(tokens[at:place], 0)
+            generic = cue_table().match(tokens[at:place], 0)
+            start = place + 1
+            while start < match.end - 1 and _passed_over(tokens[start], lexicon):
+                start += 1
+            where = lexicon.match(tokens, start)
+            if where is None or where.end != match.end or lexicon.is_finding(where):
+                continue
+            if head is not None and at + head.end == place:
+                return head._replace(end=place)
+            if generic is not None and generic[1].kind == "generic":
+                return None
+    cue = cue_table().match(tokens[at : match.end - 1], 0) if match.end - at > 1 else None
+    if cue is None or cue[1].kind != "attr" or cue[1].value[0] in ("position", "aspect"):
+        return match
+    first = at + cue[0]
+    rest = lexicon.match(tokens, first)
+    if rest is None or rest.end != match.end:
+        return match
+    for end in range(first + 1, match.end):
+        other = lexicon.match(tokens[at:end], 0)
+        if other is not None and at + other.end == end and not lexicon.is_finding(other):
+            return match  # "small bowel" in "small bowel obstruction"
+    return None
+
+
+def _passed_over(token: Token, lexicon: Lexicon) -> bool:
+    return token.norm in ("the", "a", "an") or lexicon.side_of(fold(token.norm)) is not None
 
 
 def _prefer(match: Match, cue: tuple[int, Cue]) -> bool:
