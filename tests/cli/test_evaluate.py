@@ -128,7 +128,7 @@ def test_bad_usage(folders, arguments, message, capsys):
 
 def test_a_model_on_labelled_scans(tmp_path):
     """A model with random weights runs through: its masks mean nothing, the report is whole."""
-    make_model(tmp_path / "model", patch=(32, 32, 32), spacing=(6.0, 6.0, 6.0))
+    make_model(tmp_path / "model", patch=(64, 64, 64), spacing=(6.0, 6.0, 6.0))
     write_case(tmp_path / "cases" / "one", "one")
     write_case(tmp_path / "cases" / "two", "two")
     mapping = tmp_path / "mapping.json"
