@@ -22,7 +22,9 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, D, H, W] → the same shape and layout."""
-        if x.shape[0] == 1 and x[0, 0].numel() > 1:
+        if x[0, 0].numel() == 1:  # a value minus its own mean is zero
+            return x * 0 + self.bias.to(x.dtype).view(1, -1, 1, 1, 1)
+        if x.shape[0] == 1:
             return nn.functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
         return nn.functional.group_norm(x, x.shape[1], self.weight, self.bias)
 
