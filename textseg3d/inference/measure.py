@@ -62,8 +62,8 @@ def measure_instances(mask: PackedMask, volume: Volume) -> tuple[list[Instance],
     labels, count = cc3d.connected_components(crop, connectivity=26, return_N=True)
     statistics = cc3d.statistics(labels)
     voxels = statistics["voxel_counts"]
-    values = volume.array[0][mask.box][crop]
-    sums = np.bincount(labels[crop], weights=values, minlength=count + 1)
+    sums = _sums(labels, crop, volume.array[0][mask.box], count)
+    del crop
     order = np.argsort(-voxels[1:].astype(np.int64), kind="stable")[:MAX_INSTANCES] + 1
     origin = np.array([s.start for s in mask.box], dtype=np.float64)
     instances = []
@@ -80,6 +80,17 @@ def measure_instances(mask: PackedMask, volume: Volume) -> tuple[list[Instance],
             )
         )
     return instances, int(count)
+
+
+def _sums(
+    labels: NDArray[Any], mask: NDArray[np.bool_], values: NDArray[Any], count: int
+) -> NDArray[np.float64]:
+    """Sum of ``values`` per label [count + 1], slice by slice to stay small."""
+    total = np.zeros(count + 1)
+    for plane, inside, value in zip(labels, mask, values):
+        if inside.any():
+            total += np.bincount(plane[inside], weights=value[inside], minlength=count + 1)
+    return total
 
 
 def axial_diameter_mm(
