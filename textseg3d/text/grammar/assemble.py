@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from textseg3d.text.grammar.linking import Node
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.numbers import combine
-from textseg3d.text.grammar.refine import Contradiction, Refiner, Spot, conflict, one_side, side_of_region
+from textseg3d.text.grammar.refine import (
+    Contradiction,
+    Refiner,
+    Spot,
+    conflict,
+    one_side,
+    side_of_region,
+    spreads,
+)
 from textseg3d.text.knowledge import Concept, Side
 
 
@@ -125,6 +133,9 @@ def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
             places += outer
     targets = []
     for spot in spots:
+        specific = node.mention.specific
+        if specific and not spot.concept.allows(spot.side) and not spreads(spot.concept):
+            spot = Spot(refiner.tree.concept(specific), spot.side, spot.said)
         spot = refiner.checked(spot, node.mention.text)
         for place in places or [None]:
             side = spot.side

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from textseg3d.text.grammar.lexicon import Match
+from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute, Order, Range
 from textseg3d.text.grammar.numbers import Quantity
 from textseg3d.text.grammar.tagging import Item
 from textseg3d.text.grammar.words import COMMON
-from textseg3d.text.knowledge import Form, KnowledgeTree, Side
+from textseg3d.text.knowledge import Form, Side
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
 _TRANSPARENT = frozenset(("filler", "determiner", "attr", "count", "unknown", "be"))
@@ -105,9 +105,10 @@ class Sentence:
 class _Chunker:
     """Reads the items of one sentence."""
 
-    def __init__(self, items: Sequence[Item], tree: KnowledgeTree) -> None:
+    def __init__(self, items: Sequence[Item], lexicon: Lexicon) -> None:
         self.items = list(items)
-        self.tree = tree
+        self.lexicon = lexicon
+        self.tree = lexicon.tree
         self.phrases: list[Phrase] = []
         self.pending = Words()
         self.links: set[str] = set()
@@ -134,12 +135,20 @@ class _Chunker:
             self._attribute(*item.attr)
             return
         match: Match = item.value
-        finding = self.tree.concept(match.forms[0].concept).kind == "finding"
-        adjective = all(form.source == "adjective" for form in match.forms)
-        plural = match.forms[0].source == "plural"
-        sides = list(match.sides)
-        mention = Mention(match.forms, match.surface, finding, sides, adjective, plural, item.text)
-        mention.specific = item.specific
+        forms = match.forms
+        if len(forms) > 1 and self.pending.sides:  # "right PCA" is the artery
+            said = self.pending.sides[-1]
+            forms = tuple(f for f in forms if self.tree.concept(f.concept).allows(said)) or forms
+        mention = Mention(
+            forms,
+            match.surface,
+            self.tree.concept(forms[0].concept).kind == "finding",
+            list(match.sides),
+            adjective=all(form.source == "adjective" for form in forms),
+            plural=forms[0].source == "plural",
+            text=item.text,
+            specific=item.specific,
+        )
         self._name(mention)
 
     def _on_generic(self, item: Item, at: int) -> None:
@@ -278,7 +287,9 @@ class _Chunker:
         """Reads "left and right atrium" as "left atrium and right atrium"."""
         side = self.pending.sides[-1]
         _, _, rest = match.surface.partition(" ")
-        forms = self.tree.forms.get(f"{side} {rest}", ())
+        forms = self.lexicon.get(f"{side} {rest}")
+        if not forms and match.forms[0].side in ("left", "right"):
+            forms = tuple(form._replace(side=side) for form in match.forms)
         if forms:
             self.pending.sides.pop()
             finding = self.tree.concept(forms[0].concept).kind == "finding"
@@ -482,7 +493,7 @@ class _Chunker:
         return self.phrases[-1]
 
 
-def chunk(items: Sequence[Item], tree: KnowledgeTree) -> list[Sentence]:
+def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
     """The sentences of a text as phrases."""
     sentences: list[list[Item]] = [[]]
     for item in items:
@@ -490,4 +501,4 @@ def chunk(items: Sequence[Item], tree: KnowledgeTree) -> list[Sentence]:
             sentences.append([])
         else:
             sentences[-1].append(item)
-    return [_Chunker(sentence, tree).read() for sentence in sentences if sentence]
+    return [_Chunker(sentence, lexicon).read() for sentence in sentences if sentence]

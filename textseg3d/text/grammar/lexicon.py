@@ -33,6 +33,21 @@ class Match(NamedTuple):
     surface: str
 
 
+class _Variant(NamedTuple):
+    """A way to read a name: articles passed over or not; sides kept, spelled out or skipped."""
+
+    articles: bool
+    sides: str
+
+
+_VARIANTS = (
+    _Variant(False, "keep"),
+    _Variant(True, "keep"),
+    _Variant(True, "spell"),
+    _Variant(True, "skip"),
+)
+
+
 class Lexicon:
     """Names of a tree, prepared for matching; made once per tree (see ``lexicon_of``)."""
 
@@ -81,26 +96,22 @@ class Lexicon:
     def match(self, tokens: Sequence[Token], start: int) -> Match | None:
         """The longest name at ``start``; articles and side words inside it are passed over."""
         best: Match | None = None
-        longest = self._longest.get(fold(tokens[start].norm), 0)
-        longest = max(longest, self._longest.get(tokens[start].norm, 0))
+        word = tokens[start].norm
+        side = self._side_words.get(fold(word))
+        longest = max(self._longest.get(w, 0) for w in (word, fold(word), side or word))
         if not longest:
             return None
-        for skip_articles, skip_sides in ((False, False), (True, False), (True, True)):
-            found = self._walk(tokens, start, longest, skip_articles, skip_sides)
+        for variant in _VARIANTS:
+            found = self._walk(tokens, start, longest, variant)
             if found is None or (best is not None and found.end <= best.end):
                 continue
-            if found.sides and self.tree.concept(found.forms[0].concept).kind == "finding":
+            if found.sides and self.is_finding(found):
                 continue  # the side belongs to the place: "cyst of the right kidney"
             best = found
         return best
 
     def _walk(
-        self,
-        tokens: Sequence[Token],
-        start: int,
-        longest: int,
-        skip_articles: bool,
-        skip_sides: bool,
+        self, tokens: Sequence[Token], start: int, longest: int, variant: _Variant
     ) -> Match | None:
         parts: list[str] = []
         ends: list[tuple[int, int]] = []
@@ -108,20 +119,22 @@ class Lexicon:
         for at in range(start, len(tokens)):
             token = tokens[at]
             word = fold(token.norm)
+            side = self._side_words.get(word)
             if len(parts) == longest:
                 break
             if parts:
-                if word in ("/", "'") or (skip_articles and word in _ARTICLES):
+                if word in ("/", "'") or (variant.articles and word in _ARTICLES):
                     continue
-                side = self._side_words.get(word) if skip_sides else None
-                if side is not None:
+                if variant.sides == "skip" and side is not None:
                     sides.append(side)
                     continue
-                if skip_sides and sides and word in _AND and _side_follows(self, tokens, at):
+                skips = variant.sides == "skip" and bool(sides) and word in _AND
+                if skips and _side_follows(self, tokens, at):
                     continue
             if token.kind == "mark":
                 break
-            parts.append(token.norm)
+            spelled = side if variant.sides == "spell" and side is not None else token.norm
+            parts.append(spelled)
             ends.append((at + 1, len(sides)))
         for length in range(len(parts), 0, -1):
             text = join(parts[:length])

@@ -108,7 +108,7 @@ def _read(
 ) -> tuple[list[PromptTarget], list[str]]:
     found: list[PromptTarget] = []
     ignored: list[str] = []
-    for sentence in chunk(tag(spelling.tokens, lexicon), lexicon.tree):
+    for sentence in chunk(tag(spelling.tokens, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
         for node in Linker(nodes, refiner).link():

@@ -26,6 +26,13 @@ class Spot:
     said: bool
 
 
+def spreads(concept: Concept) -> bool:
+    """Whether a concept without sides has a left and a right portion ("left lymph nodes")."""
+    return concept.fixed_side is None and (
+        concept.category in ("region", "lymph nodes", "tissue") or concept.plural == concept.name
+    )
+
+
 def side_of_region(concept: Concept) -> Side | None:
     """The side that is part of a region's name ("left upper quadrant")."""
     if concept.category != "region":
@@ -126,7 +133,8 @@ class Refiner:
             for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
                 for surface in dict.fromkeys((mention.surface, *own)):
                     name = prefix.lower()
-                    for text in (f"{name} {surface}", f"{surface} in {name}", f"{surface} of {name}"):
+                    together = (f"{name} {surface}", f"{surface} in {name}", f"{surface} of {name}")
+                    for text in together:
                         for form in self.lexicon.get(text):
                             if self.concept(form).kind == "finding":
                                 return form
@@ -145,12 +153,10 @@ class Refiner:
         words = [*mention.sides, *sides]
         found = []
         for side in one_side(words, listed or len(mention.sides) > 1, concept.name):
-            form_side = form.side
-            if side is not None and form.source == "plural":
-                form_side = None
-            if conflict(side, form_side) and not (side == "both" and form_side is None):
+            form_side = None if side is not None and form.side == "both" else form.side
+            if conflict(side, form_side):
                 raise Contradiction(self._no_such_side(concept, side, form_side, mention.text))
-            said = side is not None or (form.side is not None and form.source != "plural")
+            said = side is not None or form.side in ("left", "right")
             found.append(Spot(concept, side or form_side, said))
         return found
 
@@ -161,7 +167,7 @@ class Refiner:
             Contradiction: for "left middle lobe" or "left liver".
         """
         concept, side = spot.concept, spot.side
-        if side is None or concept.allows(side) or concept.category == "region":
+        if side is None or concept.allows(side) or spreads(concept):
             return spot
         if side == "both" and concept.side_rule in ("unpaired", "midline") and not spot.said:
             return Spot(concept, None, False)

@@ -79,6 +79,11 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             if level in lexicon.vocabulary and not unit:
                 kept[-1] = Token("word", level, kept[-1].raw + token.raw, kept[-1].start, token.end)
                 continue
+        if token.kind == "word" and before and before.kind == "number" and kept:
+            whole = before.norm + token.norm
+            if before.end == token.start and whole in lexicon.vocabulary:  # "station 4R"
+                kept[-1] = Token("word", whole, before.raw + token.raw, before.start, token.end)
+                continue
         kept.append(token)
     return kept
 
@@ -93,6 +98,10 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
     while at < len(tokens):
         quantity = quantities.get(at)
         match = lexicon.match(tokens, at)
+        if match is not None and lexicon.side_of(fold(tokens[at].norm)) and at + 1 < len(tokens):
+            after = lexicon.match(tokens, at + 1)
+            if after is not None and after.end > match.end:
+                match = None  # "left upper lobe anterior segment" is not about the lobe
         if match is not None and lexicon.is_finding(match):
             if whole is None or whole[0] != match.end:
                 whole = match.end, match.forms[0].concept
@@ -144,7 +153,7 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
             where = lexicon.match(tokens, start)
             if where is None or where.end != match.end or lexicon.is_finding(where):
                 continue
-            if head is not None and at + head.end == place:
+            if head is not None and at + head.end == place and lexicon.is_finding(head):
                 return head._replace(end=place)
             if generic is not None and generic[1].kind == "generic":
                 return None

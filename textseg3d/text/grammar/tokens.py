@@ -9,7 +9,7 @@ from typing import NamedTuple
 from textseg3d.text.knowledge import normalise
 
 _TOKEN = re.compile(
-    r"(?P<ordinal>\d+(?:st|nd|rd|th)(?![^\W\d_]))"
+    r"(?P<ordinal>\d+(?:st|nd|rd|th|[a-d])(?![^\W_]))"
     r"|(?P<number>\d+(?:[.,]\d+)*|(?<![\w.])[.,]\d+)"
     r"|(?P<ideograph>[\u3400-\u9fff])"
     r"|(?P<times>(?<=\d)x(?=\d))"
