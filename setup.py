@@ -35,6 +35,8 @@ CORE = [
 EXTRAS = {
     # Compressed DICOM transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
     "dicom": ["pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
+    # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
+    "huggingface": ["transformers>=4.40"],
     # Only tests need these: peers to compare with, and tools.
     "test": [
         "pytest>=8",

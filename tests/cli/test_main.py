@@ -140,7 +140,7 @@ def test_help_imports_no_torch(name: str) -> None:
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY []"
@@ -216,7 +216,7 @@ def test_progress_is_silent_when_quiet(capsys: pytest.CaptureFixture[str]) -> No
 def test_closed_standard_output_is_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m textseg3d models list --json | true",
-        shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60,
+        shell=True, cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

@@ -31,6 +31,7 @@ CORE_PACKAGES = {
 OPTIONAL_PACKAGES = {
     "pylibjpeg": ("pylibjpeg", "compressed DICOM: pip install 'textseg3d[dicom]'"),
     "jpeg_ls": ("pyjpegls", "JPEG-LS DICOM: pip install 'textseg3d[dicom]'"),
+    "transformers": ("transformers", "other text encoders: pip install 'textseg3d[huggingface]'"),
 }
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
