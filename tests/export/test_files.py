@@ -8,7 +8,7 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from textseg3d.errors import TextSegError, UsageError
 from textseg3d.export import case_name, output_names, save_prediction
@@ -37,7 +37,7 @@ def test_nrrd(predict_by_hand, masks, scan, tmp_path):
     paths = save_prediction(predict_by_hand(masks), tmp_path / "out", format="nrrd")
     data, _ = nrrd.read(str(paths[0]))
     assert np.array_equal(data, in_file_order(masks["left box"]))
-    ours, theirs = sitk.ReadImage(str(paths[0])), sitk.ReadImage(str(scan))
+    ours, theirs = SimpleITK.ReadImage(str(paths[0])), SimpleITK.ReadImage(str(scan))
     assert np.allclose(ours.GetOrigin(), theirs.GetOrigin())
     assert np.allclose(ours.GetDirection(), theirs.GetDirection())
     assert np.allclose(ours.GetSpacing(), theirs.GetSpacing())
@@ -47,7 +47,8 @@ def test_record(predict_by_hand, masks, scan, tmp_path):
     asked = {**masks, "nothing": np.zeros((50, 40, 30), bool), "no liver": "negated"}
     paths = save_prediction(predict_by_hand(asked), tmp_path / "out")
     record = json.loads(paths[-1].read_text())
-    keys = "textseg3d model image prompts windows exact seconds peak_rss_mb warnings".split()
+    keys = ["textseg3d", "model", "image", "prompts", "windows", "exact", "seconds"]
+    keys += ["peak_rss_mb", "warnings"]
     assert list(record) == keys
     assert record["image"]["shape"] == [50, 40, 30]
     assert record["image"]["spacing_mm"] == [4.0, 1.5, 1.5]
@@ -57,9 +58,8 @@ def test_record(predict_by_hand, masks, scan, tmp_path):
     assert set(record["seconds"]) == {"read", "write"}
     prompts = {entry["text"]: entry for entry in record["prompts"]}
     box = prompts["left box"]
-    assert list(box) == [
-        "text", "status", "mask", "presence", "volume_ml", "voxels", "codes", "instances", "warnings",
-    ]  # fmt: skip
+    keys = ["text", "status", "mask", "presence", "volume_ml", "voxels", "codes", "instances"]
+    assert list(box) == [*keys, "warnings"]
     assert (box["status"], box["voxels"]) == ("ok", 1000)
     assert box["volume_ml"] == pytest.approx(1000 * 9 / 1000)
     (instance,) = box["instances"]
@@ -195,7 +195,17 @@ def test_case_names(name, case, tmp_path):
 
 def test_names_of_prompts_never_meet(tmp_path):
     names = output_names(tmp_path, tmp_path / "a.nii.gz", 3)
-    texts = ["T1-2", "T1 2", "t1 2", "../../etc/passwd", "labels", "preview", "Niere", "niere", "肾"]
+    texts = [
+        "T1-2",
+        "T1 2",
+        "t1 2",
+        "../../etc/passwd",
+        "labels",
+        "preview",
+        "Niere",
+        "niere",
+        "肾",
+    ]
     files = [names.mask(text) for text in texts]
     assert len({f.lower() for f in files}) == len(texts)
     assert all("/" not in f and f.isascii() for f in files)
