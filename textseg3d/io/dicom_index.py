@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 import zlib
@@ -114,6 +115,19 @@ class IndexFacts:
     chosen: str
 
 
+class ClampedFile(io.BufferedReader):
+    """A file whose `read` never allocates more than is left of it, whatever length is asked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to `size` bytes, or all that are left."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def index_folder(root: Path, options: ReadOptions) -> IndexFacts:
     """Read the headers of all files below a folder, or of one file."""
     files: list[DicomFile] = []
@@ -161,13 +175,16 @@ def read_header(path: Path) -> Any:
         _check_deflated(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = pydicom.dcmread(
-            path, stop_before_pixels=True, force=not preamble, specific_tags=list(_WANTED)
-        )
+        with ClampedFile(path) as file:
+            header = pydicom.dcmread(
+                file, stop_before_pixels=True, force=not preamble, specific_tags=list(_WANTED)
+            )
         if not preamble and "SOPClassUID" not in header:
             return None
         if str(header.get("SOPClassUID", "")) == _DICOMDIR or _is_dicomdir(header):
             return None
+        if "SOPClassUID" not in header or "SOPInstanceUID" not in header:
+            raise ValueError("it ends before its SOP class and instance UID")
         for _ in header:  # converts raw elements now, so that a damaged one fails here
             pass
     return header

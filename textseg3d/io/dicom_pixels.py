@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.io.dicom_index import DicomFile
+from textseg3d.io.dicom_index import ClampedFile, DicomFile
 from textseg3d.io.dicom_slices import Slice
 from textseg3d.io.findings import Finding, FindingLog, enforced, rule
 from textseg3d.io.options import ReadOptions
@@ -89,7 +89,7 @@ def _n19(facts: CodingFacts, options: ReadOptions) -> Iterator[Finding]:
 def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
     """Pixels [k, rows, columns] in HU (CT) or rescaled units.
 
-    int16 where all values fit, else int32; float32 where slopes or intercepts are not whole.
+    int16 where all values fit, else int32 (or int64); float32 where slopes or intercepts are not whole.
 
     Raises:
         InputError: D7 too few pixels, or pixels that do not decode.
@@ -103,10 +103,8 @@ def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
         for s, stored in _frames(file, members, log):
             values, padding = _rescaled(s, stored, whole)
             padded += padding
-            if whole and volume.dtype == np.int16:
-                low, high = int(values.min()), int(values.max())
-                if low < -(2**15) or high >= 2**15:
-                    volume = volume.astype(np.int32)
+            while whole and not _fits(values, volume.dtype):
+                volume = volume.astype(np.int32 if volume.dtype == np.int16 else np.int64)
             volume[place[id(s)]] = values
     if padded:
         log.add("D9", "fix", f"{padded} padding pixels set to {AIR_HU} HU")
@@ -125,6 +123,11 @@ def same_pixels(a: Slice, b: Slice, log: FindingLog) -> bool:
         for s in (a, b)
     )
     return bool(np.array_equal(first, second))
+
+
+def _fits(values: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= values.min() and values.max() <= limits.max)
 
 
 def _by_file(slices: Sequence[Slice]) -> list[tuple[DicomFile, list[Slice]]]:
@@ -147,7 +150,8 @@ def _frames(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = pydicom.dcmread(file.path, force=True)
+            with ClampedFile(file.path) as opened:
+                data = pydicom.dcmread(opened, force=True)
     except Exception as error:  # damaged DICOM raises anything
         _undecodable(file, error, log)
     if "PixelData" not in data:
