@@ -19,7 +19,7 @@ import numpy as np
 from textseg3d.errors import MissingDependencyError, ModelError
 from textseg3d.registry import Registry
 from textseg3d.suggest import did_you_mean
-from textseg3d.text.types import TextEncoder, TextFeatures
+from textseg3d.text.types import TextEncoder, TextFeatures, finished
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "text.safetensors"
 BPE_FILE = "bpe.txt.gz"
 
-ENCODERS: Registry[Callable[[Path], TextEncoder]] = Registry("text encoder")
+ENCODERS: Registry[Callable[[str], TextEncoder]] = Registry("text encoder")
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,9 @@ class TowerEncoder:
         with torch.inference_mode():
             for row in range(count):
                 vector, sequence = self.tower(torch.from_numpy(ids[row : row + 1]))
-                pooled[row] = torch.nn.functional.normalize(vector[0], dim=0).numpy()
+                pooled[row] = vector[0].numpy()
                 tokens[row] = sequence[0].numpy()
-        tokens[~mask] = 0.0
-        return TextFeatures(_rounded(tokens), mask, _rounded(pooled))
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 values that fp16 holds exactly, so that an embedding bank gives the same bits."""
-    return values.astype(np.float16).astype(np.float32)
+        return finished(tokens, mask, pooled)
 
 
 def folder_hash(folder: Path) -> str:
@@ -191,28 +185,47 @@ def save_tower(
 
 
 def load_encoder(source: str | Path) -> TextEncoder:
-    """Loads the text encoder of a folder.
+    """Loads a text encoder.
 
     Args:
-        source: folder with ``config.json``, ``text.safetensors`` and ``bpe.txt.gz``.
+        source: folder with ``config.json``, ``text.safetensors`` and ``bpe.txt.gz``, or a name
+            such as ``open_clip:hf-hub:owner/repo`` or ``hf:owner/repo`` (see ``adapters``).
 
     Raises:
         ModelError: if the folder is incomplete or its files do not fit together.
-        MissingDependencyError: if open_clip is not installed.
+        UsageError: for an unknown kind of encoder.
+        MissingDependencyError: if a package that the encoder needs is not installed.
     """
+    kind, colon, name = str(source).partition(":")
+    if colon and len(kind) > 1 and not Path(source).exists():
+        return ENCODERS[kind](name)
     folder = Path(source)
-    name = _read_config(folder).get("encoder", TowerConfig.encoder)
-    return ENCODERS[name](folder)
+    return ENCODERS[_read_config(folder).get("encoder", TowerConfig.encoder)](str(folder))
+
+
+@ENCODERS.register("open_clip")
+def _load_open_clip(name: str) -> TextEncoder:
+    from textseg3d.text.adapters import load_open_clip
+
+    return load_open_clip(name)
+
+
+@ENCODERS.register("hf")
+def _load_hugging_face(name: str) -> TextEncoder:
+    from textseg3d.text.adapters import load_hugging_face
+
+    return load_hugging_face(name)
 
 
 @ENCODERS.register("tower")
-def _load_tower(folder: Path) -> TextEncoder:
+def _load_tower(name: str) -> TextEncoder:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from textseg3d.text.tokenizer import BpeTokenizer
 
+    folder = Path(name)
     config = TowerConfig.from_json(_read_config(folder))
     digest = folder_hash(folder)
     tokenizer = BpeTokenizer(folder / BPE_FILE, config.context_length)

@@ -65,6 +65,27 @@ def concatenate(parts: Sequence[TextFeatures]) -> TextFeatures:
     )
 
 
+def finished(tokens: np.ndarray, mask: np.ndarray, pooled: np.ndarray) -> TextFeatures:
+    """Features in the form that every encoder gives: unit vectors, zero padding, fp16 precision.
+
+    Rounding to what fp16 holds exactly makes an embedding bank give the same bits as the encoder.
+
+    Args:
+        tokens: float [N, L, E].
+        mask: bool [N, L].
+        pooled: float [N, E], of any length.
+    """
+    lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
+    pooled = pooled / np.maximum(lengths, np.finfo(np.float32).tiny)
+    tokens = np.where(mask[:, :, np.newaxis], tokens, 0.0)
+    return TextFeatures(_rounded(tokens), mask, _rounded(pooled))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    limit = np.finfo(np.float16).max
+    return np.clip(values, -limit, limit).astype(np.float16).astype(np.float32)
+
+
 @runtime_checkable
 class TextEncoder(Protocol):
     """Turns texts into features. The row of a text does not depend on the other texts.
