@@ -1,0 +1,200 @@
+"""What single prompts mean, beyond the phrasings file."""
+
+from __future__ import annotations
+
+import pytest
+
+from textseg3d.errors import PromptError
+from textseg3d.text.grammar import Attribute, Order, PromptTarget, check_prompt, parse_prompt
+from textseg3d.text.knowledge import Target, load_tree
+
+
+def only(text: str) -> PromptTarget:
+    parsed = parse_prompt(text)
+    assert len(parsed.targets) == 1, parsed
+    return parsed.targets[0]
+
+
+def sides(text: str) -> list[tuple[str, str | None]]:
+    return [(target.concept, target.side) for target in parse_prompt(text).targets]
+
+
+def test_the_documented_example() -> None:
+    record = parse_prompt("6 mm nodule in the LLL", known=["pulmonary nodule"]).to_json()
+    target = record["targets"][0]
+    assert record["status"] == "ok"
+    assert record["corrections"] == []
+    assert record["hint"] is None
+    expected = {
+        "concept": "pulmonary nodule",
+        "side": "left",
+        "container": "lower lobe of left lung",
+        "size_mm": [6.0, 6.0],
+        "order": None,
+        "known_to_model": True,
+    }
+    assert {key: target[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("largest liver cyst", Order("largest")),
+        ("second largest liver cyst", Order("largest", rank=2)),
+        ("the two largest liver cysts", Order("largest", count=2)),
+        ("most anterior liver cyst", Order("anterior")),
+        ("uppermost liver cyst", Order("superior")),
+        ("lowest liver cyst", Order("inferior")),
+        ("leftmost liver cyst", Order("left")),
+    ],
+)
+def test_order(text: str, order: Order) -> None:
+    assert only(text).order == order
+    assert only(text).side is None
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("three liver cysts", (3, 3)),
+        ("multiple liver cysts", (2, None)),
+        ("solitary liver cyst", (1, 1)),
+        ("4 liver cysts", (4, 4)),
+    ],
+)
+def test_count(text: str, count: tuple[int, int | None]) -> None:
+    assert only(text).count == count
+
+
+def test_describing_words_are_kept_apart_from_the_concept() -> None:
+    target = only("new spiculated part-solid pulmonary nodule in the right upper lobe")
+    assert target.concept == "pulmonary nodule"
+    assert {(a.kind, a.value) for a in target.attributes} >= {
+        ("chronicity", "new"),
+        ("margin", "spiculated"),
+    }
+    assert only("non-calcified lung nodule").attributes == (
+        Attribute("density", "calcified", True),
+    )
+    assert only("calcified lung nodule").specific == "calcified pulmonary nodule"
+
+
+def test_exclusions_and_neighbours() -> None:
+    target = only("liver without the gallbladder and lesions")
+    assert target.concept == "liver"
+    assert target.certainty == "affirmed"
+    assert [place.name for place in target.exclusions] == ["gallbladder", "liver lesion"]
+    target = only("nodule near the left hilum")
+    assert [place.side for place in target.near] == ["left"]
+    assert target.side is None
+
+
+def test_mixed_prompts_ask_for_what_is_affirmed() -> None:
+    parsed = parse_prompt("left pleural effusion, no pneumothorax")
+    assert parsed.status == "ok"
+    assert [(t.concept, t.side) for t in parsed.targets] == [("pleural effusion", "left")]
+    assert [t.concept for t in parsed.negated] == ["pneumothorax"]
+
+
+def test_sides_of_chambers_belong_to_the_name() -> None:
+    assert sides("left atrium") == [("left atrium", None)]
+    assert sides("LT ventricle") == [("left ventricle", None)]
+    assert sides("left and right atrium") == [("left atrium", None), ("right atrium", None)]
+    assert sides("both atria") == [("left atrium", None), ("right atrium", None)]
+    assert sides("atrium, left") == [("left atrium", None)]
+
+
+@pytest.mark.parametrize(
+    "text", ["left liver", "left middle lobe", "left right kidney", "right LLL"]
+)
+def test_contradictions_have_hints_and_no_targets(text: str) -> None:
+    parsed = parse_prompt(text)
+    assert parsed.status == "contradiction"
+    assert parsed.targets == ()
+    assert parsed.hint
+
+
+def test_single_organs_suggest_their_lobe() -> None:
+    assert "left lobe of liver" in (parse_prompt("left liver").hint or "")
+    assert parse_prompt("left lobe of liver").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "concept", "got", "read_as"),
+    [
+        ("kidny", "kidney", "kidny", "kidney"),
+        ("Panceras", "pancreas", "Panceras", "pancreas"),
+        ("rigth kidney", "kidney", "rigth", "right"),
+        ("lefft kidney", "kidney", "lefft", "left"),
+    ],
+)
+def test_corrections_are_reported(text: str, concept: str, got: str, read_as: str) -> None:
+    parsed = parse_prompt(text)
+    assert [t.concept for t in parsed.targets] == [concept]
+    assert [(c.got, c.read_as) for c in parsed.corrections] == [(got, read_as)]
+
+
+@pytest.mark.parametrize("text", ["lef kidney", "letf kidney", "riht kidney", "light kidney"])
+def test_a_damaged_side_is_never_guessed(text: str) -> None:
+    parsed = parse_prompt(text)
+    assert parsed.status == "unknown"
+    assert "spelled out" in (parsed.hint or "")
+
+
+def test_equally_near_words_are_not_corrected_silently() -> None:
+    parsed = parse_prompt("hypedense liver lesion")
+    assert parsed.corrections == ()
+    assert "'hyperdense' or 'hypodense'" in (parsed.hint or "")
+
+
+@pytest.mark.parametrize("text", ["renal foobar", "foobar of the kidney", "kidney foobar"])
+def test_a_place_alone_does_not_answer_for_an_unknown_thing(text: str) -> None:
+    assert parse_prompt(text).status == "unknown"
+
+
+def test_abbreviations_with_two_meanings_are_pointed_out() -> None:
+    assert "could also mean" in (parse_prompt("LAD").hint or "")
+
+
+def test_common_words_are_no_abbreviations() -> None:
+    assert sides("it is in the liver or as a part of la") == [("liver", None)]
+
+
+def test_known_to_model() -> None:
+    tree = load_tree()
+    known = [
+        "left kidney",
+        "upper lobe of left lung",
+        "lower lobe of left lung",
+        "pulmonary nodule",
+    ]
+    texts = [
+        "left kidney",
+        "right kidney",
+        "both kidneys",
+        "left lung",
+        "right lung",
+        "lung nodule",
+    ]
+    found = [parse_prompt(text, tree, known).targets[0].known_to_model for text in texts]
+    assert found == [True, False, False, True, False, True]
+    targets = {Target("kidney", "left"), Target("kidney", "right")}
+    assert parse_prompt("both kidneys", tree, targets).targets[0].known_to_model is True
+    assert parse_prompt("left kidney", tree).targets[0].known_to_model is None
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "left\x1bkidney", "x" * 2001, "\ud800"])
+def test_unsafe_prompts_are_refused(text: str) -> None:
+    with pytest.raises(PromptError):
+        check_prompt(text)
+    assert parse_prompt(text).status == "unknown"
+
+
+def test_languages() -> None:
+    assert sides("in der linken Niere eine Zyste") == [("renal cyst", "left")]
+    assert sides("nodule du poumon gauche") == [("pulmonary nodule", "left")]
+    assert sides("quiste en el riñón izquierdo") == [("renal cyst", "left")]
+    assert sides("左肺下叶结节") == [("pulmonary nodule", "left")]
+    assert only("l'aorte").side is None
+    for text in ("kein Pneumothorax", "pas de pneumothorax", "sin neumotórax", "无胸腔积液"):
+        assert parse_prompt(text).status == "negated"
