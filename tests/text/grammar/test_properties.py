@@ -11,75 +11,13 @@ from textseg3d.errors import PromptError
 from textseg3d.text.grammar import check_prompt, parse_prompt
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
-SIDE_FREE = [
-    "nodule",
-    "kidney",
-    "kidneys",
-    "liver",
-    "lung",
-    "lower",
-    "upper",
-    "middle",
-    "lobe",
-    "of",
-    "the",
-    "in",
-    "and",
-    "or",
-    "no",
-    "without",
-    "possible",
-    "6",
-    "mm",
-    "3",
-    "cm",
-    ">",
-    "<",
-    "(",
-    ")",
-    ",",
-    ".",
-    "?",
-    ":",
-    ";",
-    "largest",
-    "second",
-    "three",
-    "calcified",
-    "not",
-    "cyst",
-    "cysts",
-    "renal",
-    "hepatic",
-    "please",
-    "show",
-    "me",
-    "is",
-    "are",
-    "seen",
-    "excluding",
-    "near",
-    "between",
-    "x",
-    "-",
-    "/",
-    "femur",
-    "heart",
-    "rib",
-    "6th",
-    "vertebra",
-    "l1",
-    "kein",
-    "ohne",
-    "sans",
-    "sin",
-    "肾",
-    "结节",
-    "无",
-    "kidny",
-    "nodul",
-    "xyzzy",
-]
+SIDE_FREE_TEXT = (
+    "nodule kidney kidneys liver lung lower upper middle lobe of the in and or no without possible"
+    " 6 mm 3 cm > < ( ) , . ? : ; largest second three calcified not cyst cysts renal hepatic"
+    " please show me is are seen excluding near between x - / femur heart rib 6th vertebra l1"
+    " kein ohne sans sin 肾 结节 无 kidny nodul xyzzy"
+)
+SIDE_FREE = SIDE_FREE_TEXT.split()
 WORDS = [*SIDE_FREE, "left", "right", "both", "l", "r", "bilateral", "links", "droit", "左"]
 KEYS = ["text", "status", "targets", "corrections", "hint"]
 TARGET_KEYS = ["concept", "side", "container", "size_mm", "order", "known_to_model", "codes"]

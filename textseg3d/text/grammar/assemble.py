@@ -181,6 +181,10 @@ def _target(
     container = _place(spot, _position(node), refiner) if spot else None
     size, dimensions = _sizes(node, name)
     attributes = list(dict.fromkeys(node.words.attributes))
+    for reading in node.readings:
+        forms = reading.mention.forms
+        meant = forms[0].concept if forms else reading.mention.surface
+        attributes.append(Attribute("interpretation", meant))
     if node.historical:
         attributes.append(Attribute("chronicity", "historical"))
     certainty: Certainty = "affirmed"

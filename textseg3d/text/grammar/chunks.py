@@ -85,6 +85,7 @@ class Phrase:
     negated: bool = False
     uncertain: bool = False
     historical: bool = False
+    cued: bool = False
     unknown_head: str | None = None
 
     @property
@@ -130,10 +131,6 @@ class _Chunker:
     # names
 
     def _on_mention(self, item: Item, at: int) -> None:
-        following = self._next(at, ("filler",))
-        if item.attr and following is not None and following.kind in ("mention", "generic"):
-            self._attribute(*item.attr)
-            return
         match: Match = item.value
         forms = match.forms
         if len(forms) > 1 and self.pending.sides:  # "right PCA" is the artery
@@ -165,7 +162,7 @@ class _Chunker:
             self._end_scopes()
             phrase = Phrase([mention], self.links, self.pending)
             phrase.negated, phrase.uncertain = self.negation, self.uncertainty
-            phrase.historical = self.historical
+            phrase.historical, phrase.cued = self.historical, self.fresh
             self.phrases.append(phrase)
         self.pending, self.links = Words(), set()
         self.connected = self.fresh = self.be = self.not_next = self.stranger = False
@@ -416,6 +413,8 @@ class _Chunker:
         if not any(c.isalpha() for c in item.text):
             return
         if self.connected:
+            if "in" in self.links and self.pending.sides:
+                self._flush(final=True)  # "in the right foobar" still says right
             self.stranger = True
         elif self.phrases[-1].unknown_head is None and item.text.lower() not in COMMON:
             self.phrases[-1].unknown_head = item.text

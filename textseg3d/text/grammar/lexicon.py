@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from textseg3d.text.grammar import words
-from textseg3d.text.grammar.phrases import cue_table
+from textseg3d.text.grammar.phrases import cue_table, cue_words
 from textseg3d.text.grammar.tokens import Token, fold, is_ideograph, join
 from textseg3d.text.knowledge import Form, KnowledgeTree, Side, normalise
 from textseg3d.text.knowledge.forms import pluralise
@@ -78,7 +78,7 @@ class Lexicon:
     def vocabulary(self) -> frozenset[str]:
         """Every word of every name and of every closed-class phrase, without accents."""
         names = {fold(word) for text in self._forms for word in _words(text)}
-        return frozenset(names | cue_table().words | words.COMMON)
+        return frozenset(names | cue_words() | words.COMMON)
 
     @cached_property
     def side_words(self) -> frozenset[str]:

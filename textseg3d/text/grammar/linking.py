@@ -21,9 +21,10 @@ class Node:
         before: anatomical names directly before it ("left lower lobe" in "… nodule").
         words: describing words.
         links: connectors before it.
-        role: "target", "container", "near" or "excluded".
+        role: "target", "container", "near", "reading" or "excluded".
         containers: places, each a chain from the narrowest outwards.
         near: neighbours.
+        readings: what a finding is taken for ("mass, suspicious for cancer").
         exclusions: what is to be left out.
     """
 
@@ -34,9 +35,11 @@ class Node:
     negated: bool = False
     uncertain: bool = False
     historical: bool = False
+    cued: bool = False
     role: str = "target"
     containers: list[list[Node]] = field(default_factory=list)
     near: list[Node] = field(default_factory=list)
+    readings: list[Node] = field(default_factory=list)
     exclusions: list[Node] = field(default_factory=list)
 
     @property
@@ -90,6 +93,7 @@ def _node(group: list[Mention], phrase: Phrase, refiner: Refiner, *, first: bool
         phrase.negated,
         phrase.uncertain,
         phrase.historical,
+        phrase.cued,
     )
 
 
@@ -135,10 +139,22 @@ class Linker:
         elif "near" in links or self._more_near(node, previous):
             node.role = "near"
             anchor.near.append(node)
+        elif self._reading(node):
+            node.role = "reading"
+            anchor.readings.append(node)
         elif not node.finding:
             self._place(node, previous, targets)
         else:
             self._subject(node, previous)
+
+    def _reading(self, node: Node) -> bool:
+        """Whether a node says what the finding before it is taken for."""
+        anchor, words = self.anchor, node.words
+        if anchor is None or not (node.finding and anchor.finding and node.uncertain):
+            return False
+        own = words.sides or words.sizes or words.determiner or words.count or node.before
+        follows = node.cued and node.links <= {"comma"} and not anchor.negated
+        return follows and not anchor.uncertain and not own
 
     def _more_near(self, node: Node, previous: Node) -> bool:
         joined = bool(node.links & {"and", "or"}) and not node.finding

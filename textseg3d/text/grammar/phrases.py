@@ -99,8 +99,9 @@ def cue_table() -> PhraseTable:
 
 @lru_cache(maxsize=1)
 def cue_words() -> frozenset[str]:
-    """Every word of the closed-class phrases."""
-    return frozenset(cue_table().words)
+    """Every word of the closed-class phrases and of the tables around numbers."""
+    tables = (cue_table(), *number_tables().values())
+    return frozenset(word for table in tables for word in table.words)
 
 
 @lru_cache(maxsize=1)

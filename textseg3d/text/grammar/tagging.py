@@ -12,6 +12,8 @@ from textseg3d.text.grammar.numbers import Quantity, find_quantities
 from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, SIDE_ABBREVIATIONS
+from textseg3d.text.knowledge import normalise
+from textseg3d.text.knowledge.forms import pluralise
 
 _NUMBERED = frozenset(
     (
@@ -33,6 +35,7 @@ _LEVELS = re.compile(r"[lctsd]|th")
 _TIMES = frozenset(
     ("month", "months", "week", "weeks", "year", "years", "day", "days", "hours", "yo", "%", "hu")
 )
+_BETWEEN = frozenset(("filler", "neg_attr", "attr"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
 )
@@ -133,7 +136,20 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    return items
+    return _describing(items)
+
+
+def _describing(items: list[Item]) -> list[Item]:
+    """Reads names that are also describing words ("dilated") as such before a name or after "is"."""
+    result = list(items)
+    for at, item in enumerate(items):
+        if item.attr is None:
+            continue
+        after = next((i.kind for i in items[at + 1 :] if i.kind not in _BETWEEN), "")
+        before = next((i.kind for i in reversed(items[:at]) if i.kind not in _BETWEEN), "")
+        if after in ("mention", "generic") or before == "be":
+            result[at] = Item("attr", item.attr, item.text)
+    return result
 
 
 def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> Match | None:
@@ -162,13 +178,19 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
         return match
     first = at + cue[0]
     rest = lexicon.match(tokens, first)
-    if rest is None or rest.end != match.end:
+    if rest is None or rest.end != match.end or not _is_head(rest, lexicon):
         return match
     for end in range(first + 1, match.end):
         other = lexicon.match(tokens[at:end], 0)
         if other is not None and at + other.end == end and not lexicon.is_finding(other):
             return match  # "small bowel" in "small bowel obstruction"
     return None
+
+
+def _is_head(rest: Match, lexicon: Lexicon) -> bool:
+    """Whether a name may stand alone: "opacity" is too vague a synonym to be taken from a name."""
+    name = rest.forms[0].concept
+    return " " in rest.surface or rest.surface in (normalise(name), normalise(pluralise(name)))
 
 
 def _passed_over(token: Token, lexicon: Lexicon) -> bool:
@@ -221,7 +243,9 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item]) -> int:
     kinds = {",": "comma", "(": "comma", ")": "comma", "[": "comma", "]": "comma", ":": "colon"}
     kinds |= {"-": "comma", "/": "and", "?": "question_mark", "|": "comma", "？": "question_mark"}
     if token.kind == "mark":
-        if token.norm in SENTENCE_ENDS:
+        if token.norm in (";", "；"):
+            items.append(Item("but", None, token.raw))
+        elif token.norm in SENTENCE_ENDS:
             items.append(Item("stop", None, token.raw))
         elif token.norm in kinds:
             items.append(Item(kinds[token.norm], None, token.raw))

@@ -61,4 +61,4 @@ def word_set(name: str) -> frozenset[str]:
 COMMON = word_set("common")
 DETERMINERS = frozenset(read_tables("closed")["asking"]["determiner"])
 SIDE_ABBREVIATIONS = word_set("side_abbreviations")
-SENTENCE_ENDS = frozenset(".;!\n。；！")
+SENTENCE_ENDS = frozenset(".!\n。！")
