@@ -17,25 +17,27 @@ SIDE_WORDS: dict[str, Side] = {
     **dict.fromkeys(("both", "bilateral", "bilat", "bilaterally"), "both"),
 }
 _FILLERS = frozenset(("sided", "side", "the", "on", "of", "and"))
-_SPELLINGS = (
-    ("haem", "hem"),
-    ("oedema", "edema"),
-    ("oesoph", "esoph"),
-    ("tumour", "tumor"),
-    ("caec", "cec"),
-    ("anaem", "anem"),
-    ("ischaem", "ischem"),
-    ("fibre", "fiber"),
-    ("centre", "center"),
-    ("grey", "gray"),
-    ("foet", "fet"),
-    ("leuk", "leuc"),
-    ("aneurism", "aneurysm"),
-    ("coeliac", "celiac"),
-    ("peritonae", "peritone"),
-    ("disk", "disc"),
-)
+_SPELLINGS = {
+    "haem": "hem",
+    "oedema": "edema",
+    "oesoph": "esoph",
+    "tumour": "tumor",
+    "caec": "cec",
+    "anaem": "anem",
+    "ischaem": "ischem",
+    "fibre": "fiber",
+    "centre": "center",
+    "grey": "gray",
+    "foet": "fet",
+    "leuk": "leuc",
+    "aneurism": "aneurysm",
+    "coeliac": "celiac",
+    "goitre": "goiter",
+    "disk": "disc",
+}
+_BRITISH = re.compile("|".join(_SPELLINGS))
 _SEPARATORS = re.compile(r"[\s_\-‐‑–—/,;:()\[\].]+")
+_POSSESSIVE = re.compile("['’]s\\b")
 _IRREGULAR = {
     "vertebra": "vertebrae",
     "phalanx": "phalanges",
@@ -103,12 +105,9 @@ class Form(NamedTuple):
 
 def normalise(text: str) -> str:
     """Lower case, single spaces, no separators or possessives, American spelling."""
-    text = text.casefold().replace("'s", "").replace("’s", "")
-    text = " ".join(_SEPARATORS.sub(" ", text).split())
-    for british, american in _SPELLINGS:
-        if british in text:
-            text = text.replace(british, american)
-    return text
+    text = _POSSESSIVE.sub("", text.casefold())
+    text = _SEPARATORS.sub(" ", text).strip()
+    return _BRITISH.sub(lambda match: _SPELLINGS[match[0]], text)
 
 
 def pluralise(term: str) -> str:
@@ -170,14 +169,13 @@ def concept_forms(concept: Concept) -> Iterator[tuple[str, Form]]:
     """Every surface form of a concept, as (normalised text, form)."""
     name, fixed = concept.name, concept.fixed_side
     both: Side | None = "both" if concept.side_rule == "paired" else fixed
-    named = both if concept.plural == name else fixed
-    yield normalise(name), Form(name, named, "name")
-    if concept.plural and concept.plural != name:
-        yield normalise(concept.plural), Form(name, both, "plural")
+    group = concept.plural == name
+    yield normalise(name), Form(name, both if group else fixed, "name")
+    if not group:
+        yield normalise(concept.plural or pluralise(name)), Form(name, both, "plural")
     for synonym in concept.synonyms:
-        text = normalise(synonym)
-        yield text, Form(name, fixed, "synonym")
-        plural = normalise(pluralise(synonym))
+        text, plural = normalise(synonym), normalise(pluralise(synonym))
+        yield text, Form(name, both if group and text == plural else fixed, "synonym")
         if plural != text:
             yield plural, Form(name, both, "plural")
     for abbreviation in concept.abbreviations:

@@ -35,8 +35,7 @@ def wordings(concept: Concept, side: str | None) -> list[str]:
         phrases += _both_sides(concept, names)
     else:
         phrases += [*names, *concept.abbreviations]
-        if concept.side_rule not in ("paired", "any"):
-            phrases += [f"the {concept.name}"]
+        phrases += [f"the {concept.name}"]
     return list(dict.fromkeys(phrases))
 
 
@@ -53,13 +52,16 @@ def _one_side(concept: Concept, side: str, names: Iterable[str]) -> list[str]:
 
 
 def _both_sides(concept: Concept, names: Iterable[str]) -> list[str]:
+    group = concept.plural == concept.name
     phrases: list[str] = []
     for name in names:
         plural = pluralise(name)
         if name == concept.name and concept.plural:
             plural = concept.plural
-        phrases += [plural, f"both {plural}", f"bilateral {plural}"]
+        if group or plural != name:  # a mass noun ("parenchyma") alone would not say both
+            phrases.append(plural)
+        phrases += [f"both {plural}", f"bilateral {plural}"]
         phrases += [f"left and right {plural}", f"right and left {plural}"]
-    single = names if concept.plural != concept.name else ()
-    phrases += [f"left and right {name}" for name in single]
+        if not group:
+            phrases.append(f"left and right {name}")
     return phrases
