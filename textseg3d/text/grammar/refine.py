@@ -27,10 +27,11 @@ class Spot:
 
 
 def spreads(concept: Concept) -> bool:
-    """Whether a concept without sides has a left and a right portion ("left lymph nodes")."""
-    return concept.fixed_side is None and (
-        concept.category in ("region", "lymph nodes", "tissue") or concept.plural == concept.name
-    )
+    """Whether a concept without sides can lie on one ("left lymph nodes", "left bladder stone")."""
+    if concept.fixed_side is not None:
+        return False
+    wide = concept.kind == "finding" or concept.category in ("region", "lymph nodes", "tissue")
+    return wide or concept.plural == concept.name
 
 
 def side_of_region(concept: Concept) -> Side | None:

@@ -140,7 +140,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
 
 
 def _describing(items: list[Item]) -> list[Item]:
-    """Reads names that are also describing words ("dilated") as such before a name or after "is"."""
+    """Reads names that also describe ("dilated") as such before a name and after "is"."""
     result = list(items)
     for at, item in enumerate(items):
         if item.attr is None:
