@@ -262,20 +262,25 @@ def test_a_damaged_model_is_refused(model, scan, tmp_path, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing(model, tmp_path, number):
-    scan = write_scan(tmp_path / "big.nii.gz", shape=(300, 260, 200))
+    scan = write_scan(tmp_path / "big.nii.gz", shape=(150, 130, 100))
     process = subprocess.Popen(
         [sys.executable, "-m", "textseg3d", "predict", "-i", scan, "--all", "--exact",
          "-o", tmp_path / "out", "--model", model, "--json-log"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A test run in the background of a shell hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    for line in process.stderr:
-        event = json.loads(line)
-        if event.get("stage") == "network" and event["done"] >= 2:
-            break
-    start = time.monotonic()
-    process.send_signal(number)
-    rest = process.communicate(timeout=120)[1]
+    try:
+        for line in process.stderr:
+            event = json.loads(line)
+            if event.get("stage") == "network" and event["done"] >= 2:
+                break
+        start = time.monotonic()
+        process.send_signal(number)
+        rest = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130, rest
     assert json.loads(rest.splitlines()[-1])["message"] == "cancelled"
     assert time.monotonic() - start < 60

@@ -112,6 +112,13 @@ def test_unknown_names_the_whole_that_is_known():
     assert "size" in ignored.warnings[0]
 
 
+def test_the_models_own_names_need_no_interpretation():
+    vocabulary = Vocabulary(("left ribs", "my tumour", "ribs"))
+    request = vocabulary.understand("Left  ribs")
+    assert [(p.name, p.side) for p in request.parts] == [("left ribs", "left")]
+    assert [p.name for p in vocabulary.understand("my tumour").parts] == ["my tumour"]
+
+
 def orientations():
     for order in itertools.permutations(range(3)):
         for flips in itertools.product((False, True), repeat=3):

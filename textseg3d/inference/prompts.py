@@ -16,7 +16,7 @@ from textseg3d.text.normalise import normalise_text
 
 if TYPE_CHECKING:
     from textseg3d.text.grammar import ParsedPrompt, PromptTarget
-    from textseg3d.text.knowledge import KnowledgeTree
+    from textseg3d.text.knowledge import Concept, KnowledgeTree, Side
 
 MAX_PROMPTS = 1000
 _Key = tuple[str, "str | None"]
@@ -70,7 +70,7 @@ class Vocabulary:
         self._by_text = {normalise_text(name): name for name in self.names}
         self._by_key: dict[_Key, str] = {}
         for name in self.names:
-            for concept, side in self.tree.lookup(name)[:1]:
+            for concept, side in self._lookup(name):
                 self._by_key.setdefault(self._key(concept.name, side), name)
 
     def understand(self, text: str) -> PromptRequest:
@@ -83,6 +83,9 @@ class Vocabulary:
 
         check_prompt(text)
         parsed = parse_prompt(text, self.tree)
+        named = self._by_text.get(normalise_text(text))
+        if named is not None:  # the model's own name for it needs no interpretation
+            return PromptRequest(text, "ok", (self._part(named),), _codes(parsed))
         if parsed.status in ("empty", "contradiction"):
             hint = f"; {parsed.hint}" if parsed.hint else ""
             what = "is empty" if parsed.status == "empty" else "contradicts itself"
@@ -92,9 +95,6 @@ class Vocabulary:
             name = " and ".join(t.concept for t in parsed.targets) or text
             warning = f"{text!r} says that there is none; to segment it, ask for {name!r}"
             return PromptRequest(text, "negated", (), codes, (warning,))
-        named = self._by_text.get(normalise_text(text))
-        if named is not None:
-            return PromptRequest(text, "ok", (self._part(named),), codes)
         parts: list[Part] = []
         sided: list[PromptTarget] = []  # asked on a side that the model does not tell apart
         for target in parsed.targets:
@@ -129,12 +129,19 @@ class Vocabulary:
             return concept, None
         return concept, "both" if side is None and entry.side_rule == "paired" else side
 
+    def _lookup(self, name: str) -> list[tuple[Concept, Side | None]]:
+        """The concept of a card's name with its side, or nothing if the tree lacks it."""
+        try:
+            return self.tree.lookup(name)[:1]
+        except PromptError:
+            return []
+
     def _part(self, name: str) -> Part:
-        for concept, side in self.tree.lookup(name)[:1]:
-            side = concept.fixed_side or side
-            if side in ("left", "right"):
-                return Part(name, side)
-        return Part(name)
+        from textseg3d.text.knowledge import normalise, split_sides
+
+        found = self._lookup(name)
+        side = found[0][0].fixed_side or found[0][1] if found else split_sides(normalise(name))[0]
+        return Part(name, side) if side in ("left", "right") else Part(name)
 
     def _resolve(self, concept: str, side: str | None) -> list[Part]:
         """Known parts whose union is the whole of a target, or nothing."""
