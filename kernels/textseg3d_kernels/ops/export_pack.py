@@ -40,7 +40,7 @@ def export_pack(
     output voxel and prompt; 8 loads from cache, 21 FLOPs and a compare per output voxel. Through
     an interpolated float32 tensor it is at least 8 bytes per output voxel.
 
-    Source of the method: ENGINE.md A.15 item 5 (convexity of trilinear interpolation).
+    Source of the method: convexity of trilinear interpolation.
 
     Args:
         logits: float32, fp16 or bf16 [P, d, h, w], any strides.

@@ -41,8 +41,8 @@ def head_accumulate(
     Without fusion the logits add 12–16 bytes per voxel and prompt. Error against float64:
     ≤ C·2⁻²³·Σ|f·q| plus half a unit of the slab's dtype.
 
-    Source of the method: linearity of the head; normalised separable weights as in ENGINE.md
-    A.15 items 1 and 4.
+    Source of the method: linearity of the head; separable window weights that sum to one over a
+    full grid of windows need neither a count map nor a division (as KonfAI does).
 
     Args:
         features: bf16, fp16 or float32 [D, H, W, C], any strides (channels-last is fastest).

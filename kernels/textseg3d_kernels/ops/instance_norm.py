@@ -39,7 +39,7 @@ def instance_norm(
     about 10 FLOPs. Separate norm, add and activation move 12 to 16 bytes; a layout conversion of
     the contiguous norm adds 8.
 
-    Source of the method: Chan, Golub, LeVeque (1983), parallel variance; ENGINE.md A.15 item 6.
+    Source of the method: Chan, Golub, LeVeque (1983), parallel variance.
 
     Args:
         x: float32, fp16 or bf16 [B, C, D, H, W]. Channels-last memory is used as it is (also

@@ -45,9 +45,9 @@ def prepare_volume(
     Cost per output voxel and channel with linear axes: 2 bytes read (int16, the eight loads hit
     the cache), 2 written (bf16), 24 FLOPs + 3 per load; the unfused chain moves about 30 bytes in
     five passes. Splines of K taps take three passes with float32 between them: 2 + 4·4 + 2
-    bytes and 6·K FLOPs. As CPU code: clipping in place and three matrix products.
+    bytes and 6·K FLOPs. On a CPU: clipping in place and three matrix products.
 
-    Source of the method: separable exact operator of ENGINE.md A.13; z-score after clipping as
+    Source of the method: resampling is linear and separable, so each axis is a matrix; z-score after clipping as
     in nnU-Net's CTNormalization (normalisation precedes resampling there too).
 
     Args:
@@ -71,29 +71,16 @@ def prepare_volume(
         ValueError: for shapes that do not fit.
         TypeError: for dtypes outside those named.
     """
-    checks.dtype("volume", volume, INPUTS)
-    checks.dimensions("volume", volume, "CDHW")
-    if dtype not in checks.FLOATS:
-        raise TypeError(f"dtype {dtype} is not supported; use float32, float16 or bfloat16")
-    channels = volume.shape[0]
+    channels = volume.shape[0] if volume.ndim else 0
     channels_out = channels if channels_out is None else int(channels_out)
-    if not 1 <= channels <= channels_out <= MAX_CHANNELS:
-        raise ValueError(
-            f"{channels} channels in, {channels_out} out: need 1 <= in <= out <= {MAX_CHANNELS}"
-        )
-    for name, table in (("low", low), ("high", high), ("mean", mean), ("std", std)):
-        checks.shape(name, table, (channels,))
-    for name, operator, length in zip("zyx", axes, volume.shape[1:]):
-        if operator.size_in != length:
-            raise ValueError(
-                f"operator {name} takes {operator.size_in} samples; the volume has {length}"
-            )
+    columns = {"low": low, "high": high, "mean": mean, "std": std}
+    _check(volume, axes, columns, channels_out, dtype)
     before, after = (tuple(int(each) for each in pad) for pad in (pad_before, pad_after))
     if len(before) != 3 or len(after) != 3 or min(*before, *after) < 0:
         raise ValueError(f"padding {before}, {after}: need three non-negative numbers each")
     device = volume.device
     axes = tuple(operator.to(device) for operator in axes)
-    tables = [each.float().to(device).contiguous() for each in (low, high, mean, std)]
+    tables = [each.float().to(device).contiguous() for each in columns.values()]
     if dispatch.selected(volume) == "reference" or volume.numel() == 0:
         return reference.prepare_volume(
             volume,
@@ -158,3 +145,29 @@ def _run_passes(
             normalise=axis == 0,
         )
         source = target.permute(3, 0, 1, 2)
+
+
+def _check(
+    volume: torch.Tensor,
+    axes: tuple[AxisOperator, ...],
+    columns: dict[str, torch.Tensor],
+    channels_out: int,
+    dtype: torch.dtype,
+) -> None:
+    """Raise for dtypes and shapes that do not fit together."""
+    checks.dtype("volume", volume, INPUTS)
+    checks.dimensions("volume", volume, "CDHW")
+    if dtype not in checks.FLOATS:
+        raise TypeError(f"dtype {dtype} is not supported; use float32, float16 or bfloat16")
+    channels = volume.shape[0]
+    if not 1 <= channels <= channels_out <= MAX_CHANNELS:
+        raise ValueError(
+            f"{channels} channels in, {channels_out} out: need 1 <= in <= out <= {MAX_CHANNELS}"
+        )
+    for name, table in columns.items():
+        checks.shape(name, table, (channels,))
+    for name, operator, length in zip("zyx", axes, volume.shape[1:]):
+        if operator.size_in != length:
+            raise ValueError(
+                f"operator {name} takes {operator.size_in} samples; the volume has {length}"
+            )

@@ -36,7 +36,7 @@ def window_gather(
     Cost per output value: 2 bytes read and 2 written (bf16), no FLOPs. Separate crop, pad, cast
     and layout passes move about 16.
 
-    Source of the method: ENGINE.md A.15 item 6, K7.
+    Source of the method: direct indexing; windows are never materialised padded.
 
     Args:
         volume: int16, float32, fp16 or bf16 [C, Dv, Hv, Wv], any strides, C ≤ 16.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 _CHUNK_ELEMENTS = 1 << 18
-"""Logits per chunk of planes: 1 MB in float32, so they stay in the cache of one core."""
+"""Features or logits per chunk of planes: 1 MB in float32, so they stay in a core's cache."""
 
 
 def overlap(
@@ -46,7 +46,7 @@ def head_accumulate(
         begin[2] + offset[2] : begin[2] + offset[2] + width,
     ]
     prompts = head.shape[0]
-    planes = max(1, _CHUNK_ELEMENTS // (prompts * height * width))
+    planes = max(1, _CHUNK_ELEMENTS // (max(head.shape) * height * width))
     for z in range(0, depth, planes):
         chunk = features[z : z + planes].float()
         count = chunk.shape[0]

@@ -32,7 +32,7 @@ def _blend_z(
     return _finite(lower, LIMIT) * weight_0 + _finite(upper, LIMIT) * weight_1
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["bucket"])
 def _export_pack_kernel(
     logits_ptr,  # [P, d, h, w], any strides
     packed_ptr,  # uint8 [P, D, H, row_bytes] contiguous

@@ -124,7 +124,7 @@ def _norm_merge_kernel(
     tl.store(scale_ptr + batch * channels + channel, scale, mask=present)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["bucket"])
 def _norm_apply_kernel(
     x_ptr,  # [B, V, C], channel stride 1
     mean_ptr,  # float32 [B, C]

@@ -20,7 +20,7 @@ def _tap_index(start_ptr, row, mask, tap, size):
     return tl.minimum(tl.maximum(start + tap, 0), size - 1).to(tl.int64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["bucket"])
 def _prepare_volume_kernel(
     volume_ptr,  # [C, d, h, w], any strides, int16 or floating
     prepared_ptr,  # [D, H, W, CO], any strides
