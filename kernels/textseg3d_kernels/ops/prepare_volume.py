@@ -47,8 +47,8 @@ def prepare_volume(
     five passes. Splines of K taps take three passes with float32 between them: 2 + 4·4 + 2
     bytes and 6·K FLOPs. On a CPU: clipping in place and three matrix products.
 
-    Source of the method: resampling is linear and separable, so each axis is a matrix; z-score after clipping as
-    in nnU-Net's CTNormalization (normalisation precedes resampling there too).
+    Source of the method: resampling is linear and separable, so each axis is a matrix;
+    z-score after clipping as in nnU-Net's CTNormalization (which also precedes resampling).
 
     Args:
         volume: int16, float32, fp16 or bf16 [C, d, h, w], any strides, C ≤ 16.
