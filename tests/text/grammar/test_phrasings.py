@@ -1,6 +1,13 @@
-"""Accuracy on phrasings that were written before the grammar (see phrasings.jsonl).
+"""Accuracy on phrasings, most of them written before the grammar (see phrasings.jsonl).
 
-The two halves share neither a concept nor a template; the grammar was tuned on ``dev`` alone.
+``dev`` and ``held_out`` were written first and share neither a concept nor a template; the grammar
+was tuned on ``dev`` alone. Its first run on ``held_out`` (372) had the right concepts in 96.0 %,
+the right sides in 98.4 %, the right sizes in 98.4 % and the right status in 99.5 % (all 67 negated
+and uncertain ones). Then its faults were mended, so ``held_out`` is a regression test now.
+``fresh`` (138, other concepts and templates) was written after that; first run: concepts 96.4 %,
+sides 98.6 %, sizes 97.8 %, status 96.4 % (28 of 29 negated and uncertain ones). A prompt with one
+target too many or too few counts against each of the three. One expectation in each of the two
+named fewer findings than its sentence has and was corrected.
 """
 
 from __future__ import annotations
@@ -41,19 +48,21 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
     assert len({row["text"] for row in ROWS}) == len(ROWS)
-    dev, held_out = half("dev"), half("held_out")
+    dev, held_out, fresh = half("dev"), half("held_out"), half("fresh")
     assert min(len(dev), len(held_out)) >= 300
-    assert sum(row["template"] in ("report", "h-report") for row in ROWS) >= 100
+    assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
         lambda row: {target["concept"] for target in row["targets"]},
     ):
         one: set[str] = set().union(*(key(row) for row in dev))
         other: set[str] = set().union(*(key(row) for row in held_out))
+        third: set[str] = set().union(*(key(row) for row in fresh))
         assert not one & other
+        assert not third & (one | other)
 
 
-@pytest.mark.parametrize("split", ["dev", "held_out"])
+@pytest.mark.parametrize("split", ["dev", "held_out", "fresh"])
 def test_accuracy(split: str) -> None:
     rows = half(split)
     mistakes = {row["text"]: wrong(row, parse_prompt(row["text"])) for row in rows}
@@ -62,9 +71,9 @@ def test_accuracy(split: str) -> None:
     sized = [row for row in rows if any(target["size_mm"] for target in row["targets"])]
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
-    assert len(sized) >= 30
-    assert len(denied) >= 60
-    assert len(sided) >= 100
+    assert len(sized) >= 0.08 * len(rows)
+    assert len(denied) >= 0.15 * len(rows)
+    assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed
     assert counts["side"] == 0, listed
     assert counts["size"] == 0, listed

@@ -311,7 +311,8 @@ class _Chunker:
     def _on_without(self, item: Item, at: int) -> None:
         if self._change_follows(at):
             return
-        excludes = self.phrases and not self.negation and not self.be
+        said = self.be and self.pending.attributes  # "the liver is normal without lesions"
+        excludes = self.phrases and not self.negation and (said or not self.be)
         if excludes and not self.links & {"comma", "and", "or", "but", "has"}:
             self._connect("without", at)
             return

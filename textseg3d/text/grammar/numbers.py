@@ -12,6 +12,7 @@ from textseg3d.text.grammar.tokens import Token
 
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
 _RANGE_WORDS = frozenset(("-", "to", "bis", "a", "à", "through", "up"))
+_MEASURES = frozenset(("a", "the", "size", "diameter", "length", "width", "thickness", "of"))
 
 
 class Quantity(NamedTuple):
@@ -63,6 +64,10 @@ class _Reader:
             return None
         self.at = found[0]
         return found[1]
+
+    def skip(self, words: frozenset[str]) -> None:
+        while self.word() in words:
+            self.at += 1
 
     def number(self) -> float | None:
         if self.at < len(self.tokens) and self.tokens[self.at].kind == "number":
@@ -120,6 +125,8 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
         comparison = reader.table("before") or comparison
     elif comparison is not None and reader.word() in ("=", "about", "approximately", "~"):
         reader.at += 1
+    if comparison is not None:
+        reader.skip(_MEASURES)
     plain = reader.at
     found = _values(reader)
     if found is None:

@@ -93,9 +93,10 @@ class Speller:
         return self._cache[word]
 
     def tier(self, word: str) -> int:
-        """2 for a whole name of the tree, 1 for a part of one, 0 for a closed-class word."""
-        if self.lexicon.get(word):
-            return 2
+        """3 for a whole name (2 in another language), 1 for a part of one, 0 for other words."""
+        forms = self.lexicon.get(word)
+        if forms:
+            return 3 if any(form.language in ("en", "la") for form in forms) else 2
         return 0 if word in cue_words() else 1
 
 

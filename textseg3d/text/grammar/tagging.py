@@ -35,6 +35,7 @@ _LEVELS = re.compile(r"[lctsd]|th")
 _TIMES = frozenset(
     ("month", "months", "week", "weeks", "year", "years", "day", "days", "hours", "yo", "%", "hu")
 )
+_CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 _BETWEEN = frozenset(("filler", "neg_attr", "attr"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
@@ -69,6 +70,10 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
         before = tokens[at - 1] if at else None
         after = tokens[at + 1] if at + 1 < len(tokens) else None
         if token.norm == "_":
+            continue
+        if token.norm.endswith(("n't", "n’t")):
+            verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
+            kept += [token._replace(norm=verb), token._replace(norm="not")]
             continue
         if token.norm == "-" and before and after and before.end == token.start:
             joins = after.start == token.end and not (before.kind == after.kind == "number")
