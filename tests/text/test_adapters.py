@@ -17,7 +17,7 @@ from textseg3d.text.types import TextEncoder
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
-    reason="transformers (extra 'hf') is not installed",
+    reason="transformers (extra 'huggingface') is not installed",
 )
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "left", "right", "kidney", "liver", ",", "the"]
 TEXTS = ["left kidney", "", "right kidney", "the liver, the liver " * 30]
@@ -202,7 +202,7 @@ def test_without_transformers_the_extra_is_named(monkeypatch, biomed_like_config
 
     monkeypatch.setattr(builtins, "__import__", absent)
     for source in ("hf:some/repository", f"open_clip:local-dir:{biomed_like_config}"):
-        with pytest.raises(MissingDependencyError, match=r"textseg3d\[hf\]"):
+        with pytest.raises(MissingDependencyError, match=r"textseg3d\[huggingface\]"):
             load_encoder(source)
 
 

@@ -159,7 +159,8 @@ def _require_transformers(what: str) -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            f"{what} needs transformers, which is not installed; pip install 'textseg3d[hf]'"
+            f"{what} needs transformers, which is not installed; "
+            "pip install 'textseg3d[huggingface]'"
         ) from error
 
 
