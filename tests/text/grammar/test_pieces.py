@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.lexicon import lexicon_of
 from textseg3d.text.grammar.numbers import combine, find_quantities, parse_number
 from textseg3d.text.grammar.spelling import edit_distance, speller_of
-from textseg3d.text.grammar.tagging import prepare
 from textseg3d.text.grammar.tokens import fold, join, tokenise
 from textseg3d.text.knowledge import load_tree
 

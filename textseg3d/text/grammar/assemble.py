@@ -35,7 +35,7 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     pairs: list[tuple[Side | None, Spot | None]] = []
     clash: Contradiction | None = None
     for own in one_side(sides, node.words.listed, name):
-        for spot in spots or [None]:
+        for spot in spots or (None,):
             try:
                 pairs.append(_sided(own, spot, name))
             except Contradiction as error:

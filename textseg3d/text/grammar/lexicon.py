@@ -178,7 +178,7 @@ class Lexicon:
         """Forms of one word, without those that read a common word as a short or foreign name."""
         if fold(word) not in self._closed:
             return forms
-        weak = ("abbreviation", "translation", "latin")
+        weak: tuple[str, ...] = ("abbreviation", "translation", "latin")
         if token.raw.isupper() and len(token.raw) > 1:
             weak = ("translation", "latin")
         return tuple(form for form in forms if form.source not in weak) or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from textseg3d.text.grammar.chunks import Mention, Phrase, Words
+from textseg3d.text.grammar.parts import Mention, Phrase, Words
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
 
@@ -260,8 +260,8 @@ class Linker:
             if last is None or not node.before or not joined:
                 result.append(node)
                 continue
-            same = last.mention.forms and node.before[0].forms
-            same = same and last.mention.forms[0].concept == node.before[0].forms[0].concept
+            both = (*last.mention.forms[:1], *node.before[0].forms[:1])
+            same = len(both) == 2 and both[0].concept == both[1].concept
             if not last.finding and (same or last.mention.adjective or node.mention.plural):
                 result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
                 last.role = "container"

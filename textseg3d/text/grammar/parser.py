@@ -15,14 +15,16 @@ from dataclasses import replace
 from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
 from textseg3d.text.grammar.assemble import targets_of
-from textseg3d.text.grammar.chunks import Mention, Phrase, Sentence, chunk
+from textseg3d.text.grammar.chunks import chunk
+from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
 from textseg3d.text.grammar.linking import Linker, nodes_of
 from textseg3d.text.grammar.model import ParsedPrompt, PromptTarget, Status
+from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
 from textseg3d.text.grammar.spelling import Spelling, correct
-from textseg3d.text.grammar.tagging import prepare, tag
+from textseg3d.text.grammar.tagging import tag
 from textseg3d.text.grammar.tokens import tokenise
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
@@ -77,9 +79,11 @@ def parse_prompt(
     tokens = prepare(tokenise(text.replace("_", " ") if label is None else text), lexicon)
     spelling = correct(tokens, lexicon)
     refiner = Refiner(lexicon)
+    found: list[PromptTarget] = []
+    ignored: list[str] = []
     try:
         if label is not None:
-            found, ignored = [_plain(label, tree)], []
+            found.append(_plain(label, tree))
         else:
             found, ignored = _read(spelling, lexicon, refiner)
     except Contradiction as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from textseg3d.text.grammar.chunks import Mention
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.model import Place
+from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.knowledge import Concept, Form, Side, Target
 
 _OPPOSITE: dict[str, str] = {"left": "right", "right": "left"}

@@ -77,7 +77,8 @@ class Speller:
         if word in self._cache:
             return self._cache[word]
         limit = 2 if len(word) >= 8 else 1
-        letters, nearest, found = _letters(word), limit, []
+        letters, nearest = _letters(word), limit
+        found: list[str] = []
         for length in range(len(word) - limit, len(word) + limit + 1):
             for known, mask in self._by_length.get(length, ()):
                 if (letters ^ mask).bit_count() > 2 * nearest:

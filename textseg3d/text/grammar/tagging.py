@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities
 from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.tokens import Token, fold
-from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, SIDE_ABBREVIATIONS
+from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS
 from textseg3d.text.knowledge import normalise
 from textseg3d.text.knowledge.forms import pluralise
 
@@ -31,11 +30,9 @@ _NUMBERED = frozenset(
         "type",
     )
 )
-_LEVELS = re.compile(r"[lctsd]|th")
 _TIMES = frozenset(
     ("month", "months", "week", "weeks", "year", "years", "day", "days", "hours", "yo", "%", "hu")
 )
-_CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 _BETWEEN = frozenset(("filler", "neg_attr", "attr"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
@@ -61,39 +58,6 @@ class Item:
     text: str
     attr: tuple[str, str] | None = None
     specific: str | None = None
-
-
-def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
-    """Tokens without hyphens and dots inside words, and with "L 4" and "T 12" made one."""
-    kept: list[Token] = []
-    for at, token in enumerate(tokens):
-        before = tokens[at - 1] if at else None
-        after = tokens[at + 1] if at + 1 < len(tokens) else None
-        if token.norm == "_":
-            continue
-        if token.norm.endswith(("n't", "n’t")):
-            verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
-            kept += [token._replace(norm=verb), token._replace(norm="not")]
-            continue
-        if token.norm == "-" and before and after and before.end == token.start:
-            joins = after.start == token.end and not (before.kind == after.kind == "number")
-            if joins and after.kind != "mark":
-                continue
-        if token.norm == "." and before and after and before.norm in SIDE_ABBREVIATIONS:
-            continue
-        if token.kind == "number" and kept and _LEVELS.fullmatch(kept[-1].norm):
-            level = kept[-1].norm + token.norm
-            unit = after is not None and fold(after.norm) in ("mm", "cm", "x", "-", "ml")
-            if level in lexicon.vocabulary and not unit:
-                kept[-1] = Token("word", level, kept[-1].raw + token.raw, kept[-1].start, token.end)
-                continue
-        if token.kind == "word" and before and before.kind == "number" and kept:
-            whole = before.norm + token.norm
-            if before.end == token.start and whole in lexicon.vocabulary:  # "station 4R"
-                kept[-1] = Token("word", whole, before.raw + token.raw, before.start, token.end)
-                continue
-        kept.append(token)
-    return kept
 
 
 def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:

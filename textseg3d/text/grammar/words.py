@@ -16,13 +16,37 @@ Table = dict[str, list[str]]
 
 _CERTAIN = ("", "definite ", "clear ", "convincing ", "obvious ", "ct ", "imaging ", "new ")
 _SIGNS = ("evidence of", "evidence for", "sign of", "signs of", "indication of", "suggestion of")
-_CANNOT = ("cannot", "can not", "can't", "could not", "couldn't", "may not", "cannot entirely")
+_CANNOT: tuple[str, ...] = (
+    "cannot",
+    "can not",
+    "can't",
+    "could not",
+    "couldn't",
+    "may not",
+    "cannot entirely",
+)
 _CANNOT += ("cannot definitely", "cannot be", "can not be", "can't be", "could not be")
-_RULE_OUT = ("exclude", "rule out", "excluded", "ruled out", "entirely excluded")
+_RULE_OUT: tuple[str, ...] = ("exclude", "rule out", "excluded", "ruled out", "entirely excluded")
 _RULE_OUT += ("completely excluded", "be excluded", "be ruled out")
-_SEEN = ("seen", "visible", "visualized", "visualised", "identified", "present", "detected")
+_SEEN: tuple[str, ...] = (
+    "seen",
+    "visible",
+    "visualized",
+    "visualised",
+    "identified",
+    "present",
+    "detected",
+)
 _SEEN += ("demonstrated", "found", "noted", "evident", "observed", "appreciated", "shown")
-_NOT = ("not", "is not", "are not", "was not", "were not", "no longer", "is no longer")
+_NOT: tuple[str, ...] = (
+    "not",
+    "is not",
+    "are not",
+    "was not",
+    "were not",
+    "no longer",
+    "is no longer",
+)
 _NOT += ("are no longer",)
 
 

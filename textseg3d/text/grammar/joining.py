@@ -1,0 +1,62 @@
+"""Tokens that are written apart or together by habit: "part-solid", "Lt.", "L 4", "station 4R"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.tokens import Token, fold
+from textseg3d.text.grammar.words import SIDE_ABBREVIATIONS
+
+_LEVELS = re.compile(r"[lctsd]|th")
+_UNITS = ("mm", "cm", "x", "-", "ml")
+_CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
+
+
+def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
+    """Tokens without hyphens and dots inside words, with "L 4" and "4 R" made one."""
+    kept: list[Token] = []
+    for at, token in enumerate(tokens):
+        before = tokens[at - 1] if at else None
+        after = tokens[at + 1] if at + 1 < len(tokens) else None
+        if token.norm.endswith(("n't", "n’t")):
+            verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
+            kept += [token._replace(norm=verb), token._replace(norm="not")]
+        elif token.norm == "_" or _is_silent(before, token, after):
+            continue
+        elif kept and before is not None and _continues(kept[-1], before, token, after, lexicon):
+            last = kept[-1]
+            kept[-1] = Token(
+                "word", last.norm + token.norm, last.raw + token.raw, last.start, token.end
+            )
+        else:
+            kept.append(token)
+    return kept
+
+
+def _is_silent(before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether a mark only joins two words ("part-solid") or ends an abbreviation ("Lt.")."""
+    if before is None or after is None:
+        return False
+    if token.norm == ".":
+        return before.norm in SIDE_ABBREVIATIONS
+    if token.norm != "-" or before.end != token.start or after.start != token.end:
+        return False
+    return after.kind != "mark" and not before.kind == after.kind == "number"
+
+
+def _continues(
+    last: Token, before: Token, token: Token, after: Token | None, lexicon: Lexicon
+) -> bool:
+    """Whether ``token`` and the one before it are one word of the tree ("L 4", "4R", "S1+2")."""
+    whole = last.norm + token.norm
+    if token.kind == "number" and _LEVELS.fullmatch(last.norm):
+        unit = after is not None and fold(after.norm) in _UNITS
+        return not unit and whole in lexicon.vocabulary
+    if before.end != token.start:
+        return False
+    if token.norm == "+" and after is not None and after.start == token.end:
+        return whole + after.norm in lexicon.vocabulary
+    together = last.norm.endswith("+") or (before.kind == "number" and token.kind == "word")
+    return together and whole in lexicon.vocabulary

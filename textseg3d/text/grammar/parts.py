@@ -1,0 +1,89 @@
+"""The parts of a sentence: names, describing words, and phrases made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from textseg3d.text.grammar.model import Attribute, Order, Range
+from textseg3d.text.grammar.numbers import Quantity
+from textseg3d.text.knowledge import Form, Side
+
+
+@dataclass
+class Mention:
+    """A name in the text: what it may stand for, or a generic head such as "organ"."""
+
+    forms: tuple[Form, ...]
+    surface: str
+    finding: bool
+    sides: list[Side] = field(default_factory=list)
+    adjective: bool = False
+    plural: bool = False
+    text: str = ""
+    specific: str | None = None
+
+
+@dataclass
+class Words:
+    """Describing words of one phrase."""
+
+    sides: list[Side] = field(default_factory=list)
+    listed: bool = False
+    sizes: list[Quantity] = field(default_factory=list)
+    volumes: list[Range] = field(default_factory=list)
+    count: tuple[int, int | None] | None = None
+    order: str | None = None
+    rank: int | None = None
+    attributes: list[Attribute] = field(default_factory=list)
+    determiner: bool = False
+
+    def __bool__(self) -> bool:
+        kept = self.sides or self.sizes or self.volumes or self.attributes
+        return bool(kept or self.count or self.order or self.rank or self.determiner)
+
+    def add(self, other: Words) -> None:
+        """Takes over the words of ``other``."""
+        self.sides += other.sides
+        self.listed |= other.listed
+        self.sizes += other.sizes
+        self.volumes += other.volumes
+        self.attributes += other.attributes
+        self.count = self.count or other.count
+        self.order = self.order or other.order
+        self.rank = self.rank or other.rank
+        self.determiner |= other.determiner
+
+    def ordering(self) -> Order | None:
+        """The order that "the two largest" or "second largest" ask for."""
+        if self.order is None:
+            return None
+        count = self.count[0] if self.count and self.count[1] == self.count[0] else 1
+        return Order(self.order, self.rank or 1, count)
+
+
+@dataclass
+class Phrase:
+    """One or more names in a row with their describing words."""
+
+    mentions: list[Mention]
+    links: set[str]
+    words: Words
+    negated: bool = False
+    uncertain: bool = False
+    historical: bool = False
+    cued: bool = False
+    unknown_head: str | None = None
+
+    @property
+    def finding(self) -> bool:
+        """Whether the phrase names a finding or a generic head."""
+        return self.mentions[-1].finding
+
+
+@dataclass
+class Sentence:
+    """The phrases of one sentence and what was left over."""
+
+    phrases: list[Phrase]
+    leftover: Words
+    ignored: list[str]
