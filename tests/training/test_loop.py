@@ -21,9 +21,7 @@ def run(tmp_path, name, steps, **options):
     data = tmp_path / "data"
     if not data.exists():
         write_training_set(data)
-    return train(
-        data, configuration(), ToyEncoder(), tmp_path / name, settings(steps), **options
-    )
+    return train(data, configuration(), ToyEncoder(), tmp_path / name, settings(steps), **options)
 
 
 def test_learning_rate_warms_up_holds_and_decays():

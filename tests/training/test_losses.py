@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from textseg3d.training.losses import presence_loss, prompt_loss, soft_dice_loss
+from textseg3d.training.losses import OWN_WEIGHT, presence_loss, prompt_loss, soft_dice_loss
 
 
 def test_dice_by_hand():
@@ -24,7 +24,19 @@ def test_dice_is_averaged_over_all_prompts():
     logits = torch.zeros((2, 8))
     target = torch.stack([torch.ones(8), torch.zeros(8)])
     dice = 1 - (2 * 4 + 1) / (4 + 8 + 1)
-    assert float(prompt_loss(logits, target)) == pytest.approx(math.log(2) + dice / 2, abs=1e-6)
+    own = OWN_WEIGHT * math.log(2)
+    expected = math.log(2) + (dice + own) / 2
+    assert float(prompt_loss(logits, target)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_lost_thin_structure_still_pulls():
+    """Everything near zero: the few target voxels must get a gradient that the rest can't drown."""
+    logits = torch.full((1, 64_000), -9.0, requires_grad=True)
+    target = torch.zeros((1, 64_000))
+    target[0, :30] = 1
+    prompt_loss(logits, target).backward()
+    inside, outside = logits.grad[0, :30].sum(), logits.grad[0, 30:].sum()
+    assert -inside > 10 * outside
 
 
 def test_presence_leaves_out_what_is_unknown():

@@ -68,9 +68,7 @@ def write_training_set(folder: Path) -> TrainingSet:
         ),
         (
             TrainingCase("scan", "scan", 1.0, table),
-            TrainingCase(
-                "atlas", "atlas", 1.0, table, {"1": "fat", "2": "liver", "3": "liver"}
-            ),
+            TrainingCase("atlas", "atlas", 1.0, table, {"1": "fat", "2": "liver", "3": "liver"}),
         ),
     )
     training_set.save(folder)
