@@ -65,6 +65,7 @@ def prompt_record(result: PromptResult, mask: str | None) -> dict[str, Any]:
         "voxels": result.voxels,
         "codes": [dict(code) for code in result.codes],
         "instances": [instance.to_json() for instance in result.instances],
+        "composed": [dict(step) for step in result.composed],
         "warnings": list(result.warnings),
     }
 

@@ -1,7 +1,8 @@
 """From the words of a prompt to what the model is asked, before any weight is loaded.
 
-A prompt becomes the union of one or more concepts that the model knows, each under its
-canonical name, so that every wording of a thing gives the same mask.
+A prompt becomes one or more concepts that the model knows, each under its canonical name, so
+that every wording of a thing gives the same mask; what it says beyond names (place, side, size,
+order, count, exclusions) becomes the recipe by which `compose` makes the mask.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from textseg3d.errors import PromptError
+from textseg3d.inference.compose import Choice, Recipe
 from textseg3d.text.normalise import normalise_text
 
 if TYPE_CHECKING:
-    from textseg3d.text.grammar import ParsedPrompt, PromptTarget
+    from textseg3d.text.grammar import ParsedPrompt, Place, PromptTarget
     from textseg3d.text.knowledge import Concept, KnowledgeTree, Side
 
 MAX_PROMPTS = 1000
@@ -42,7 +44,9 @@ class PromptRequest:
     Attributes:
         text: as the user wrote it.
         status: "ok", "negated" (the text denies what it names) or "unknown" (to the model).
-        parts: their union is the mask; empty unless the status is "ok".
+        parts: the things asked for, united; empty unless the status is "ok".
+        recipes: how the mask of each target is made; the union of these is the answer.
+        alternative: another way to the same mask, to compare with where its parts are known.
         codes: codes of the concepts, ``{"scheme", "value", "meaning"}``.
         warnings: one line each.
     """
@@ -52,6 +56,16 @@ class PromptRequest:
     parts: tuple[Part, ...] = ()
     codes: tuple[dict[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+    alternative: Recipe | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the network is asked for this prompt, each name once."""
+        recipes = list(self.recipes)
+        if self.alternative is not None and (self.alternative.within or self.alternative.without):
+            recipes.append(self.alternative)  # the words name two things; both are looked at
+        return tuple(dict.fromkeys(name for recipe in recipes for name in recipe.names))
 
 
 class Vocabulary:
@@ -85,7 +99,10 @@ class Vocabulary:
         parsed = parse_prompt(text, self.tree)
         named = self._by_text.get(normalise_text(text))
         if named is not None:  # the model's own name for it needs no interpretation
-            return PromptRequest(text, "ok", (self._part(named),), _codes(parsed))
+            recipe = Recipe(named, (named,))
+            other = self._alternative(parsed, named)
+            parts = (self._part(named),)
+            return PromptRequest(text, "ok", parts, _codes(parsed), (), (recipe,), other)
         if parsed.status in ("empty", "contradiction"):
             hint = f"; {parsed.hint}" if parsed.hint else ""
             what = "is empty" if parsed.status == "empty" else "contradicts itself"
@@ -95,19 +112,26 @@ class Vocabulary:
             name = " and ".join(t.concept for t in parsed.targets) or text
             warning = f"{text!r} says that there is none; to segment it, ask for {name!r}"
             return PromptRequest(text, "negated", (), codes, (warning,))
-        parts: list[Part] = []
-        sided: list[PromptTarget] = []  # asked on a side that the model does not tell apart
+        recipes: list[Recipe] = []
+        ignored: list[tuple[PromptTarget, list[str]]] = []
         for target in parsed.targets:
-            found = self._resolve(target.concept, target.side)
-            if not found:
+            made = self._recipe(target)
+            if made is None:
                 return self._unknown(text, parsed, target.concept, target.side)
-            parts += found
-            if target.side in ("left", "right") and any(part.side is None for part in found):
-                sided.append(target)
-        if not parts:
+            recipes.append(made[0])
+            ignored.append((target, made[1]))
+        if not recipes:
             return self._unknown(text, parsed, None, None)
-        warnings = tuple(_warnings(parsed, sided))
-        return PromptRequest(text, "ok", tuple(dict.fromkeys(parts)), codes, warnings)
+        names = dict.fromkeys(name for recipe in recipes for name in recipe.parts)
+        return PromptRequest(
+            text,
+            "ok",
+            tuple(self._part(name) for name in names),
+            codes,
+            tuple(_warnings(parsed, ignored)),
+            tuple(dict.fromkeys(recipes)),
+            self._sided_alternative(parsed, recipes),
+        )
 
     def understand_all(self, texts: Sequence[str]) -> list[PromptRequest]:
         """Every prompt once, in the order given.
@@ -143,24 +167,151 @@ class Vocabulary:
         side = found[0][0].fixed_side or found[0][1] if found else split_sides(normalise(name))[0]
         return Part(name, side) if side in ("left", "right") else Part(name)
 
-    def _resolve(self, concept: str, side: str | None) -> list[Part]:
-        """Known parts whose union is the whole of a target, or nothing."""
+    def _recipe(
+        self, target: PromptTarget, skip: str | None = None
+    ) -> tuple[Recipe, list[str]] | None:
+        """How to make a target's mask, and what could not be taken into account.
+
+        Args:
+            target: what is asked.
+            skip: a name that may not be used.
+
+        Returns:
+            None if the model does not know the thing itself.
+        """
+        found, side = self._find(target.concept, target.side, skip)
+        attributes = [f"{a.kind} {a.value!r}" for a in target.attributes]
+        if target.specific and target.concept in target.specific:
+            narrow, narrow_side = self._find(target.specific, target.side, skip)
+            if narrow:  # the model knows the thing together with what describes it
+                found, side, attributes = narrow, narrow_side, []
+        if not found:
+            return None
+        if target.order is not None and side is None and len(found) == 1 and found[0].side is None:
+            found = self._halves(target.concept, target.side, skip) or found
+        finding = (
+            target.concept in self.tree and self.tree.concept(target.concept).kind == "finding"
+        )
+        ignored: list[str] = []
+        within: list[Part] = []
+        place = target.container_place
+        if place is not None and not self._implied(target):
+            within, place_side = self._find(place.concept, place.side, skip)
+            if not within:
+                within, wider = self._wider_place(place, skip)
+                ignored.append(f"place {place.name!r}" + (f" (only {wider!r})" if wider else ""))
+                place_side = None
+            if place_side is not None:
+                side = place_side
+            elif within and all(part.side == side for part in within):
+                side = None  # the place has the side already
+        without: list[Part] = []
+        for other in target.exclusions:
+            parts, cut = self._find(other.concept, other.side, skip)
+            if cut is not None or not parts:
+                ignored.append(f"exclusion of {other.name!r}")
+            else:
+                without += parts
+        ignored += [*attributes, *(f"neighbour {near.name!r}" for near in target.near)]
+        order = target.order
+        recipe = Recipe(
+            target=self._name(target.concept, target.side),
+            parts=_names(found),
+            finding=finding,
+            within=_names(within),
+            side=side,
+            size_mm=target.size_mm,
+            volume_ml=target.volume_ml,
+            order=Choice(order.by, order.rank, order.count) if order else None,
+            count=target.count if target.side != "both" else None,
+            without=_names(without),
+        )
+        return recipe, ignored
+
+    def _find(
+        self, concept: str, side: str | None, skip: str | None
+    ) -> tuple[list[Part], Literal["left", "right"] | None]:
+        """Parts of a concept, and the side that still has to be cut out of them."""
+        found = self._resolve(concept, side, skip)
+        wanted: Literal["left", "right"] = "left" if side == "left" else "right"
+        if side not in ("left", "right"):
+            return found, None
+        if found:
+            return found, wanted if any(part.side != wanted for part in found) else None
+        if concept in self.tree and self.tree.concept(concept).side_rule == "paired":
+            whole = self._by_key.get(self._key(concept, "both"))
+            found = [self._part(whole)] if whole is not None and whole != skip else []
+        return found, wanted if found else None
+
+    def _halves(self, concept: str, side: str | None, skip: str | None) -> list[Part]:
+        """Left and right part of a pair, so that an order can choose; nothing if unknown."""
+        if concept not in self.tree or self.tree.concept(concept).side_rule != "paired":
+            return []
+        if side not in (None, "both"):
+            return []
+        sides = [self._resolve(concept, one, skip) for one in ("left", "right")]
+        return sides[0] + sides[1] if all(sides) else []
+
+    def _wider_place(self, place: Place, skip: str | None) -> tuple[list[Part], str | None]:
+        """The nearest whole of an unknown place that the model knows, and its name."""
+        from textseg3d.text.knowledge import Target
+
+        if place.concept not in self.tree:
+            return [], None
+        for whole in self.tree.ancestors(Target(place.concept, place.side)):
+            found, side = self._find(whole.concept, whole.side, skip)
+            if found and side is None:
+                return found, self._name(whole.concept, whole.side)
+        return [], None
+
+    def _implied(self, target: PromptTarget) -> bool:
+        """Whether the place says nothing new: a whole that the structure is a part of."""
+        place = target.container_place
+        if place is None or target.concept not in self.tree:
+            return False
+        from textseg3d.text.knowledge import Target
+
+        if self.tree.concept(target.concept).kind == "finding":
+            return False
+        wholes = self.tree.ancestors(Target(target.concept, target.side))
+        return any(whole.concept == place.concept for whole in wholes)
+
+    def _alternative(self, parsed: ParsedPrompt, named: str) -> Recipe | None:
+        """Another way to make what the model knows as ``named``."""
+        if parsed.status != "ok" or len(parsed.targets) != 1:
+            return None
+        made = self._recipe(parsed.targets[0], skip=named)
+        return made[0] if made is not None and not made[1] else None
+
+    def _sided_alternative(self, parsed: ParsedPrompt, recipes: list[Recipe]) -> Recipe | None:
+        """The same for a synonym of one name that the model knows."""
+        if len(recipes) != 1 or not recipes[0].plain or len(recipes[0].parts) != 1:
+            return None
+        return self._alternative(parsed, recipes[0].parts[0])
+
+    def _resolve(self, concept: str, side: str | None, skip: str | None = None) -> list[Part]:
+        """Known parts whose union is the whole of a target, or nothing; ``skip`` is not used."""
         from textseg3d.text.knowledge import Target
 
         if concept not in self.tree:
             return []
-        known = self._by_key.get(self._key(concept, side))
-        if known is not None:
-            return [self._part(known)]
+
+        def known(concept: str, side: str | None) -> str | None:
+            name = self._by_key.get(self._key(concept, side))
+            return None if name == skip else name
+
+        whole = known(concept, side)
+        if whole is not None:
+            return [self._part(whole)]
         if self.tree.concept(concept).side_rule == "any":  # a finding, known without a side
-            known = self._by_key.get((concept, None))
-            return [self._part(known)] if known else []
+            bare = self._by_key.get((concept, None))
+            return [self._part(bare)] if bare and bare != skip else []
         parts = self.tree.parts(Target(concept, side))  # type: ignore[arg-type]
-        names = [self._by_key.get(self._key(p.concept, p.side)) for p in parts]
+        names = [known(p.concept, p.side) for p in parts]
         if parts and all(names):
             return [self._part(name) for name in names if name]
         if self.tree.concept(concept).side_rule == "paired" and side in (None, "both"):
-            sides = [self._resolve(concept, "left"), self._resolve(concept, "right")]
+            sides = [self._resolve(concept, one, skip) for one in ("left", "right")]
             return sides[0] + sides[1] if all(sides) else []
         return []
 
@@ -206,26 +357,23 @@ def _codes(parsed: ParsedPrompt) -> tuple[dict[str, str], ...]:
     return tuple({tuple(code.items()): code for code in codes}.values())
 
 
-def _warnings(parsed: ParsedPrompt, sided: Sequence[PromptTarget]) -> Iterable[str]:
-    """What the model does not take into account, so that nobody believes that it did."""
+def _names(parts: Iterable[Part]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.name for part in parts))
+
+
+def _warnings(
+    parsed: ParsedPrompt, ignored: Iterable[tuple[PromptTarget, list[str]]]
+) -> Iterable[str]:
+    """What is not taken into account, so that nobody believes that it was."""
     if parsed.status == "uncertain":
         yield f"{parsed.text!r} is said with doubt; it is segmented as if it were certain"
     for correction in parsed.corrections:
         yield f"{correction.got!r} was read as {correction.read_as!r}"
-    for target in parsed.targets:
-        ignored: list[Any] = []
-        ignored += [f"place {target.container!r}"] if target.container else []
-        ignored += [f"side {target.side!r}"] if target in sided else []
-        ignored += ["size"] if target.size_mm or target.volume_ml else []
-        ignored += [f"order {target.order.by!r}"] if target.order else []
-        ignored += ["count"] if target.count and target.side != "both" else []
-        ignored += [f"{a.kind} {a.value!r}" for a in target.attributes]
-        ignored += [f"neighbour {place.name!r}" for place in target.near]
-        ignored += [f"exclusion of {place.name!r}" for place in target.exclusions]
-        if ignored:
+    for target, left_out in ignored:
+        if left_out:
             yield (
-                f"the model segments all of {target.concept!r}; not taken into account: "
-                f"{', '.join(ignored)}"
+                f"the mask of {target.concept!r} is wider than asked; not taken into account: "
+                f"{', '.join(left_out)}"
             )
     if parsed.negated and parsed.status != "negated":
         names = ", ".join(target.concept for target in parsed.negated)

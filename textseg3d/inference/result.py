@@ -40,7 +40,9 @@ class PromptResult:
         warnings: one line each.
         volume: the scan.
         logits: float32 [d, h, w] on the network's grid, one per known part of the prompt, if
-            they were asked to be kept.
+            they were asked to be kept; they know nothing of ``composed``.
+        composed: what was done to the network's masks to get this one, one object per operation
+            ("within", "without", "side", "size", "volume", "order", "count", "compare").
     """
 
     text: str
@@ -52,6 +54,7 @@ class PromptResult:
     warnings: tuple[str, ...]
     volume: Volume = field(repr=False)
     logits: tuple[NDArray[np.float32], ...] = field(default=(), repr=False)
+    composed: tuple[dict[str, Any], ...] = ()
 
     @property
     def array(self) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.errors import UsageError
+from textseg3d.inference.compose import compare, compose, midline_voxels
 from textseg3d.inference.engine import Answer, Engine, PreparedImage, WindowFeatures
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
@@ -58,7 +59,7 @@ class Predictor:
         keep_logits: bool,
     ) -> Prediction:
         """Answer prompts on the features of one scan."""
-        names = list(dict.fromkeys(part.name for r in requests for part in r.parts))
+        names = list(dict.fromkeys(name for r in requests for name in r.names))
         with progress.stage("network"):
             texts = [self.model.texts(name) for name in names]
             found = self.engine.answer(image, windows, texts) if names else []
@@ -66,10 +67,11 @@ class Predictor:
         results = {}
         with progress.stage("export"):
             masks: dict[str, PackedMask] = {}
+            line = midline_voxels(image.midline, image.x.shape[3], volume.shape)
             for done, request in enumerate(requests):
                 progress.step("export", done, len(requests))
                 results[request.text] = _result(
-                    request, answers, masks, volume, image, keep_logits=keep_logits
+                    request, answers, masks, volume, image, line, keep_logits=keep_logits
                 )
             progress.step("export", len(requests), len(requests))
         return Prediction(
@@ -176,6 +178,7 @@ def _result(
     masks: dict[str, PackedMask],
     volume: Volume,
     image: PreparedImage,
+    line: tuple[NDArray[np.float64], bool],
     *,
     keep_logits: bool,
 ) -> PromptResult:
@@ -185,12 +188,22 @@ def _result(
             request.text, request.status, None, None, (), request.codes, request.warnings, volume
         )
     warnings = list(request.warnings)
+    for name in request.names:
+        if name not in masks:
+            masks[name] = _mask(answers[name], volume)
     for part in request.parts:
-        if part.name not in masks:
-            masks[part.name] = _mask(answers[part.name], volume)
         warning = _side(part, masks[part.name], image)
         warnings += [warning] if warning else []
-    mask = PackedMask.union([masks[part.name] for part in request.parts])
+    made = [compose(r, masks, volume, line[0], measured=line[1]) for r in request.recipes]
+    mask = PackedMask.union([one.mask for one in made])
+    warnings += [warning for one in made for warning in one.warnings]
+    steps = [step for one in made for step in one.steps]
+    other = request.alternative
+    if other is not None and all(name in answers for name in other.names):
+        masks.update({n: _mask(answers[n], volume) for n in other.names if n not in masks})
+        step, warning = compare(request.text, mask, other, masks, volume, line[0])
+        steps.append(step)
+        warnings += [warning] if warning else []
     instances, count = measure_instances(mask, volume)
     if count > MAX_INSTANCES:
         warnings.append(f"{count} components; the {MAX_INSTANCES} largest are listed")
@@ -207,6 +220,7 @@ def _result(
         warnings=tuple(warnings),
         volume=volume,
         logits=logits,
+        composed=tuple(steps),
     )
 
 
