@@ -198,3 +198,61 @@ def test_languages() -> None:
     assert only("l'aorte").side is None
     for text in ("kein Pneumothorax", "pas de pneumothorax", "sin neumotórax", "无胸腔积液"):
         assert parse_prompt(text).status == "negated"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("left upper and lower lobes", [("upper", "left"), ("lower", "left")]),
+        ("left upper and right lower lobe", [("upper", "left"), ("lower", "right")]),
+        ("upper and lower lobes of the left lung", [("upper", "left"), ("lower", "left")]),
+        (
+            "right upper, middle and lower lobes",
+            [(w, "right") for w in ("upper", "middle", "lower")],
+        ),
+    ],
+)
+def test_shared_heads(text: str, expected: list[tuple[str, str]]) -> None:
+    assert sides(text) == [(f"{word} lobe of lung", side) for word, side in expected]
+
+
+def test_shared_heads_of_ordinals() -> None:
+    assert sides("left 6th and 7th ribs") == [("6th rib", "left"), ("7th rib", "left")]
+    assert sides("upper and lower pole of the left kidney") == [
+        ("upper pole of kidney", "left"),
+        ("lower pole of kidney", "left"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "neither kidney shows a stone",
+        "no lobe shows consolidation",
+        "there isn't any nodule",
+        "prior left pneumothorax has resolved",
+        "no longer seen nodule",
+    ],
+)
+def test_denied_in_other_words(text: str) -> None:
+    parsed = parse_prompt(text)
+    assert parsed.status == "negated"
+    assert all(target.certainty == "negated" for target in parsed.targets)
+
+
+def test_a_denied_place_is_left_out() -> None:
+    target = only("nodule in the right upper lobe and not in the left upper lobe")
+    assert target.side == "right"
+    assert [place.name for place in target.exclusions] == ["upper lobe of left lung"]
+    assert only("nodule on the right, none on the left").side == "right"
+
+
+def test_findings_denied_of_a_normal_organ() -> None:
+    parsed = parse_prompt("The kidneys are normal without hydronephrosis.")
+    assert [t.concept for t in parsed.targets] == ["kidney"]
+    assert [t.concept for t in parsed.negated] == ["hydronephrosis"]
+
+
+def test_what_a_finding_is_taken_for_is_no_second_target() -> None:
+    target = only("mass in the left upper lobe, suspicious for malignancy")
+    assert Attribute("interpretation", "cancer") in target.attributes

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
-from textseg3d.text.grammar.tagging import Item
 from textseg3d.text.grammar.words import COMMON
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
@@ -91,7 +91,7 @@ class _Chunker:
         if self.fresh or not (self.negation or self.uncertainty or self.historical):
             return
         links, words = self.links, self.pending
-        if links & {"or", "in", "with", "near"} and "but" not in links:
+        if links & {"or", "in", "with", "near", "has"} and "but" not in links:
             return
         own = bool(words.determiner or words.sizes or words.count or words.order)
         own = own or bool(words.sides and not self._list_ahead())
@@ -230,8 +230,7 @@ class _Chunker:
     def _on_without(self, item: Item, at: int) -> None:
         if self._change_follows(at):
             return
-        said = self.be and self.pending.attributes  # "the liver is normal without lesions"
-        excludes = self.phrases and not self.negation and (said or not self.be)
+        excludes = self.phrases and not self.negation and not self.be
         if excludes and not self.links & {"comma", "and", "or", "but", "has"}:
             self._connect("without", at)
             return
@@ -251,6 +250,7 @@ class _Chunker:
             self._on_neg_post(self.items[at], at)
             return
         subject = self.be and self.phrases and not self.phrases[-1].finding
+        subject = subject and not self.pending.attributes  # "the liver is normal without lesions"
         self._flush(final=False)
         if subject:
             self.links.add("has")
@@ -270,9 +270,13 @@ class _Chunker:
         if self._name_follows(at) and self._next(at, ()) is not None and not self.phrases:
             self._negate(at)
             return
-        if item.text.lower() == "none" and self._only_size_follows(at):
-            self._invert_size(at)
-            return
+        if item.text.lower() == "none" and self.phrases and self._next(at, ()) is not None:
+            if self._only_size_follows(at):
+                self._invert_size(at)
+                return
+            if any(other.kind == "side" for other in self.items[at + 1 :]):
+                self.stranger = self.connected = True  # "nodule on the right, none on the left"
+                return
         for phrase in self._segment():
             phrase.negated, phrase.uncertain = True, False
         self.connected = True
@@ -281,6 +285,8 @@ class _Chunker:
         following = self._next(at, ("filler",))
         if following is not None and following.kind == "attr":
             self.not_next = True
+        elif following is not None and following.kind == "in" and self.phrases and not self.be:
+            self._connect("exclude", at)
         elif following is not None:
             self._negate(at)
         else:
@@ -318,7 +324,7 @@ class _Chunker:
     def _on_question_mark(self, item: Item, at: int) -> None:
         if self._name_follows(at):
             self._on_unc_pre(item, at)
-        elif not self.question:
+        elif not self.question and not _asks(self.items[0]):
             self._flush(final=True)
             for phrase in self.phrases:
                 phrase.uncertain = not phrase.negated
@@ -410,6 +416,10 @@ class _Chunker:
             if phrase.finding or not phrase.links & _PLACING:
                 return phrase
         return self.phrases[-1]
+
+
+def _asks(item: Item) -> bool:
+    return item.kind == "be" or item.text.lower() in ("can", "could", "does", "do", "did", "has")
 
 
 def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:

@@ -131,7 +131,7 @@ class Linker:
             else:
                 node.role = "excluded"
                 anchor.exclusions.append(node)
-        elif previous.role == "excluded" and links and links <= _LIST:
+        elif self._more_excluded(node, previous):
             node.role = "excluded"
             anchor.exclusions.append(node)
         elif "but" in links:
@@ -145,6 +145,7 @@ class Linker:
         elif not node.finding:
             self._place(node, previous, targets)
         else:
+            self._headed(node, previous)
             self._subject(node, previous)
 
     def _reading(self, node: Node) -> bool:
@@ -155,6 +156,10 @@ class Linker:
         own = words.sides or words.sizes or words.determiner or words.count or node.before
         follows = node.cued and node.links <= {"comma"} and not anchor.negated
         return follows and not anchor.uncertain and not own
+
+    def _more_excluded(self, node: Node, previous: Node) -> bool:
+        listed = bool(node.links) and node.links <= _LIST
+        return listed and previous.role == "excluded" and (node.finding or not previous.finding)
 
     def _more_near(self, node: Node, previous: Node) -> bool:
         joined = bool(node.links & {"and", "or"}) and not node.finding
@@ -212,6 +217,21 @@ class Linker:
             self.owners = owners
         for owner in self.owners:
             owner.containers.append([node])
+
+    def _headed(self, node: Node, previous: Node) -> None:
+        """Reads "left lower lobe, 5 mm nodule" as a place and what is found there."""
+        alone = len(self.nodes) == 2 and node.links == {"comma"} and not previous.finding
+        if (
+            not alone
+            or node.before
+            or node.words.sides
+            or previous.negated
+            or not node.mention.forms
+        ):
+            return
+        place = self.refiner.concept(previous.mention.forms[0])
+        if self.refiner.composed(node.mention, place) is not None:
+            node.links = {"colon"}
 
     def _subject(self, node: Node, previous: Node) -> None:
         """A finding behind an anatomical subject: "the left kidney shows a cyst"."""

@@ -13,6 +13,7 @@ from textseg3d.text.grammar.tokens import Token
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
 _RANGE_WORDS = frozenset(("-", "to", "bis", "a", "à", "through", "up"))
 _MEASURES = frozenset(("a", "the", "size", "diameter", "length", "width", "thickness", "of"))
+_NUMBERED = frozenset(("segment", "rib", "level", "station", "zone", "grade", "series", "image"))
 
 
 class Quantity(NamedTuple):
@@ -132,7 +133,9 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     if found is None:
         return None
     values, joined = found
-    if joined == "and" and comparison != "between":
+    listed = len(values) == 2 and values[0][1] is None and values[1][1] is not None
+    listed = listed and (start == 0 or tokens[start - 1].norm not in _NUMBERED)
+    if joined == "and" and comparison != "between" and not listed:
         reader = _Reader(tokens, plain)
         number = reader.number()
         values = [(number or 0.0, reader.unit())]

@@ -67,7 +67,7 @@ def one_side(sides: Sequence[Side], listed: bool, what: str) -> list[Side | None
         if "both" in unique and listed:
             return ["both"]
         raise Contradiction(
-            f"{what!r} is said to be both {unique[0]} and {unique[1]}; name one side"
+            f"{what!r} is said to be {unique[0]} and {unique[1]} at once; name one side"
         )
     return [unique[0]]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from textseg3d.text.grammar.items import Item, shared_heads
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities
 from textseg3d.text.grammar.phrases import Cue, cue_table
@@ -37,27 +36,6 @@ _BETWEEN = frozenset(("filler", "neg_attr", "attr"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
 )
-
-
-@dataclass(frozen=True)
-class Item:
-    """A tagged stretch of tokens.
-
-    Attributes:
-        kind: "mention", "generic", "side", "size", "volume", "count", "order", "rank", "attr",
-            a kind of cue or connector, "comma", "colon", "stop", "question_mark", "filler",
-            "determiner" or "unknown".
-        value: what it says: a ``Match`` for mentions, a side, a ``Quantity``, ….
-        text: the words as written.
-        attr: for a mention that is also a describing word ("calcified"), that reading.
-        specific: for a mention that was taken apart, the concept of the whole.
-    """
-
-    kind: str
-    value: Any
-    text: str
-    attr: tuple[str, str] | None = None
-    specific: str | None = None
 
 
 def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
@@ -105,7 +83,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    return _describing(items)
+    return shared_heads(_describing(items), lexicon)
 
 
 def _describing(items: list[Item]) -> list[Item]:
@@ -140,7 +118,7 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
                 continue
             if head is not None and at + head.end == place and lexicon.is_finding(head):
                 return head._replace(end=place)
-            if generic is not None and generic[1].kind == "generic":
+            if generic is not None and generic[1].kind == "generic" and at + generic[0] == place:
                 return None
     cue = cue_table().match(tokens[at : match.end - 1], 0) if match.end - at > 1 else None
     if cue is None or cue[1].kind != "attr" or cue[1].value[0] in ("position", "aspect"):

@@ -1,0 +1,116 @@
+"""Tagged stretches of text, and heads that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.words import read_tables
+from textseg3d.text.knowledge import normalise
+
+
+@dataclass(frozen=True)
+class Item:
+    """A tagged stretch of tokens.
+
+    Attributes:
+        kind: "mention", "generic", "side", "size", "volume", "count", "order", "rank", "attr",
+            a kind of cue or connector, "comma", "colon", "stop", "question_mark", "filler",
+            "determiner" or "unknown".
+        value: what it says: a ``Match`` for mentions, a side, a ``Quantity``, ….
+        text: the words as written.
+        attr: for a mention that is also a describing word ("calcified"), that reading.
+        specific: for a mention that was taken apart, the concept of the whole.
+    """
+
+    kind: str
+    value: Any
+    text: str
+    attr: tuple[str, str] | None = None
+    specific: str | None = None
+
+
+@lru_cache(maxsize=1)
+def _ordering_words() -> frozenset[str]:
+    tables = read_tables("describing")
+    ranks = [phrase for phrases in tables["ranks"].values() for phrase in phrases]
+    return frozenset([*tables["attributes"]["position"], *ranks])
+
+
+def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "left upper and lower lobes" as "left upper lobes and left lower lobes".
+
+    The same for "6th and 7th ribs". A side before the first one holds for all that have none.
+    """
+    result: list[Item] = []
+    at = 0
+    while at < len(items):
+        end = _head_behind(items, at) if _orders(items[at]) else None
+        shared = _spelled_out(items[at:end], result, lexicon) if end is not None else None
+        if shared is None or end is None:
+            result.append(items[at])
+            at += 1
+        else:
+            result += shared
+            at = end
+    return result
+
+
+def _orders(item: Item) -> bool:
+    return item.kind == "rank" or (item.kind == "attr" and item.value[0] == "position")
+
+
+def _unsided(name: str) -> str:
+    """A name without the side at its beginning ("right lower lobe")."""
+    first, _, rest = name.partition(" ")
+    return rest if first in ("left", "right") else name
+
+
+def _head_behind(items: Sequence[Item], at: int) -> int | None:
+    """Index behind the name whose head the word at ``at`` shares, if there is one."""
+    joined = False
+    for place in range(at + 1, len(items)):
+        item = items[place]
+        if item.kind == "mention":
+            first, _, rest = _unsided(item.value.surface).partition(" ")
+            return place + 1 if joined and rest and first in _ordering_words() else None
+        if item.kind not in ("and", "or", "comma", "side", "determiner") and not _orders(item):
+            return None
+        joined |= item.kind in ("and", "or", "comma")
+    return None
+
+
+def _spelled_out(
+    group: Sequence[Item], before: Sequence[Item], lexicon: Lexicon
+) -> list[Item] | None:
+    """The group with the shared head and side at each of its members; None if a name is new."""
+    lead: list[Item] = []
+    for item in reversed(before):
+        if item.kind not in ("side", "and", "or"):
+            break
+        lead.insert(0, item)
+    while lead and lead[0].kind != "side":
+        lead.pop(0)
+    head: Match = group[-1].value
+    rest = _unsided(head.surface).partition(" ")[2]
+    result: list[Item] = []
+    sided = True
+    for item in group:
+        if item.kind == "side":
+            sided = True
+        named = item is group[-1] and _unsided(head.surface) != head.surface
+        if _orders(item) or item is group[-1]:
+            result += [] if sided or named else lead
+            sided = False
+        if _orders(item):
+            first, _, noun = normalise(item.text).partition(" ")  # "upper pole and lower pole of"
+            name = f"{first} {rest}" if rest.startswith(noun) else f"{first} {noun} {rest}"
+            forms = lexicon.get(name)
+            if not forms:
+                return None
+            item = Item("mention", Match(head.end, forms, head.sides, name), item.text)
+        result.append(item)
+    return result
