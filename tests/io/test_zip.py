@@ -135,7 +135,7 @@ def test_child_finds_what_the_process_finds(tmp_path):
         assert check_scan(tmp_path / "s", isolate=True, **options) == here
 
 
-@pytest.mark.parametrize("limits", [{"memory_bytes": 130 << 20}, {"timeout_seconds": 0.01}])
+@pytest.mark.parametrize("limits", [{"memory_bytes": 200 << 20}, {"timeout_seconds": 0.01}])
 def test_child_out_of_memory_or_time_is_a_finding(limits, tmp_path):
     values = np.tile(stored_values(), (1, 60, 60))
     save(ct_series(values=values), tmp_path / "s")

@@ -140,6 +140,8 @@ def index_folder(root: Path, options: ReadOptions) -> IndexFacts:
             continue
         try:
             header = read_header(path)
+        except MemoryError:
+            raise
         except Exception as error:  # damaged DICOM raises anything
             broken.append((path.name, f"{type(error).__name__}: {error}"))
             continue

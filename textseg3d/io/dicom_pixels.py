@@ -89,7 +89,8 @@ def _n19(facts: CodingFacts, options: ReadOptions) -> Iterator[Finding]:
 def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
     """Pixels [k, rows, columns] in HU (CT) or rescaled units.
 
-    int16 where all values fit, else int32 (or int64); float32 where slopes or intercepts are not whole.
+    int16 where all values fit, else int32 or int64; float32 where slopes or intercepts are
+    not whole.
 
     Raises:
         InputError: D7 too few pixels, or pixels that do not decode.
@@ -152,6 +153,8 @@ def _frames(
             warnings.simplefilter("ignore")
             with ClampedFile(file.path) as opened:
                 data = pydicom.dcmread(opened, force=True)
+    except MemoryError:
+        raise
     except Exception as error:  # damaged DICOM raises anything
         _undecodable(file, error, log)
     if "PixelData" not in data:

@@ -265,7 +265,7 @@ def _d4(facts: SeriesFacts, options: ReadOptions) -> Iterator[Finding]:
         (s.slices[0].size, tuple(np.round(s.axes, 3).ravel()), s.slices[0].pixel_mm)
         for s in facts.stacks
     }
-    if len(planes) > 1 and facts.chosen is None:
+    if len(planes) > 1 and facts.chosen is None and "#" not in (options.series or ""):
         yield Finding(
             "D4",
             "reject",

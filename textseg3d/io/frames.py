@@ -174,6 +174,36 @@ def _n23(frame: Frame, options: ReadOptions) -> Iterator[Finding]:
         )
 
 
+def check_volume_index(extra: tuple[int, ...], options: ReadOptions) -> Iterator[Finding]:
+    """N18 for the sizes of all axes that are not in space."""
+    count = math.prod(extra) if extra and min(extra) > 0 else 1
+    index = options.volume_index
+    if count > 1 and index is None:
+        yield Finding(
+            "N18",
+            "reject",
+            f"{count} volumes in one file; choose one with --volume 0 to {count - 1}",
+        )
+    elif index is not None and index >= count:
+        yield Finding(
+            "N18",
+            "reject",
+            f"--volume {index} asked for, but the file has volumes 0 to {count - 1}",
+        )
+
+
+def orientation_missing(what: str, options: ReadOptions) -> Finding:
+    """N10 for any format: refuse, or take the user's word."""
+    if options.assume_orientation is None:
+        return Finding(
+            "N10",
+            "reject",
+            f"{what}, so left and right are unknown; if you know how the axes run, say so with "
+            "--assume-orientation, such as LPS or RAS",
+        )
+    return Finding("N10", "fix", f"{what}; taken as {options.assume_orientation} as asked")
+
+
 def check_voxel_count(shape: tuple[int, ...], log: FindingLog, options: ReadOptions) -> None:
     """Reject with N7 what is empty or above the limit, before anything is allocated.
 

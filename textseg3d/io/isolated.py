@@ -64,6 +64,8 @@ def check_in_child(
             name = str(-child.returncode)
         log.reject("D12", f"the decoder crashed ({name}) on this data; do not use it")
     reason = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason"]
+    if "MemoryError" in reason[0]:
+        log.reject("D12", f"decoding needs more than {memory_bytes >> 20} MiB and was stopped")
     log.reject("D12", f"the decoder failed on this data ({reason[0][:160]}); do not use it")
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.io.findings import Finding, rule
-from textseg3d.io.frames import Frame, assumed_affine, axis_letters
+from textseg3d.io.frames import (
+    Frame,
+    assumed_affine,
+    axis_letters,
+    check_volume_index,
+    orientation_missing,
+)
 from textseg3d.io.options import ReadOptions
 from textseg3d.io.volume import LPS_FROM_RAS
 
@@ -224,24 +230,6 @@ def _n18(facts: NiftiFacts, options: ReadOptions) -> Iterator[Finding]:
     yield from check_volume_index(facts.extra, options)
 
 
-def check_volume_index(extra: tuple[int, ...], options: ReadOptions) -> Iterator[Finding]:
-    """N18 for the sizes of all axes that are not in space."""
-    count = math.prod(extra) if extra and min(extra) > 0 else 1
-    index = options.volume_index
-    if count > 1 and index is None:
-        yield Finding(
-            "N18",
-            "reject",
-            f"{count} volumes in one file; choose one with --volume 0 to {count - 1}",
-        )
-    elif index is not None and index >= count:
-        yield Finding(
-            "N18",
-            "reject",
-            f"--volume {index} asked for, but the file has volumes 0 to {count - 1}",
-        )
-
-
 @rule("N12", "nifti", "pixdim is not negative")
 def _n12(facts: NiftiFacts, options: ReadOptions) -> Iterator[Finding]:
     steps = facts.pixdim[1:4]
@@ -268,18 +256,6 @@ def _n10(facts: NiftiFacts, options: ReadOptions) -> Iterator[Finding]:
         yield Finding("N10", "reject", f"qform and sform code are {facts.codes}; correct them")
     else:
         yield orientation_missing("sform_code and qform_code are both 0", options)
-
-
-def orientation_missing(what: str, options: ReadOptions) -> Finding:
-    """N10 for any format: refuse, or take the user's word."""
-    if options.assume_orientation is None:
-        return Finding(
-            "N10",
-            "reject",
-            f"{what}, so left and right are unknown; if you know how the axes run, say so with "
-            "--assume-orientation, such as LPS or RAS",
-        )
-    return Finding("N10", "fix", f"{what}; taken as {options.assume_orientation} as asked")
 
 
 @rule("N11", "nifti", "sform and qform agree")

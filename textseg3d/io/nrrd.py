@@ -15,6 +15,20 @@ from textseg3d.io.volume import Volume
 from textseg3d.io.writer import NRRD_SPACES
 
 MAGIC = b"NRRD000"
+# numpy code -> the names that the format knows for it
+_TYPE_NAMES = {
+    "i1": "signed char,int8,int8_t",
+    "u1": "uchar,unsigned char,uint8,uint8_t",
+    "i2": "short,short int,signed short,signed short int,int16,int16_t",
+    "u2": "ushort,unsigned short,unsigned short int,uint16,uint16_t",
+    "i4": "int,signed int,int32,int32_t",
+    "u4": "uint,unsigned int,uint32,uint32_t",
+    "i8": "longlong,long long,long long int,signed long long,signed long long int,int64,int64_t",
+    "u8": "ulonglong,unsigned long long,unsigned long long int,uint64,uint64_t",
+    "f4": "float",
+    "f8": "double",
+}
+_TYPE_CODES = {name: code for code, names in _TYPE_NAMES.items() for name in names.split(",")}
 _ENCODINGS = {
     "raw": "raw",
     "gzip": "gzip",
@@ -106,10 +120,8 @@ def _facts(
 
 
 def _dtype(fields: dict[str, Any]) -> tuple[np.dtype[Any] | None, str]:
-    from nrrd.reader import _TYPEMAP_NRRD2NUMPY
-
-    code = _TYPEMAP_NRRD2NUMPY.get(str(fields.get("type", "")).strip())
-    if code is None or code.startswith("V"):
+    code = _TYPE_CODES.get(" ".join(str(fields.get("type", "")).split()))
+    if code is None:
         return None, "is no real number"
     kinds = {str(k).lower() for k in fields.get("kinds", [])}
     if kinds & _COLOURS:

@@ -12,8 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.io.findings import Finding, FindingLog, rule
-from textseg3d.io.frames import Frame, assumed_affine, settle
-from textseg3d.io.nifti_header import check_volume_index, orientation_missing
+from textseg3d.io.frames import (
+    Frame,
+    assumed_affine,
+    check_volume_index,
+    orientation_missing,
+    settle,
+)
 from textseg3d.io.options import ReadOptions
 from textseg3d.io.streams import ByteStream
 from textseg3d.io.volume import Volume, volume_from_array

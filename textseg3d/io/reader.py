@@ -39,6 +39,9 @@ def read_volume(
 ) -> Volume:
     """Read a scan strictly: every rule of `check_scan`, and nothing guessed.
 
+    DICOM pixels are decoded in this process; `check_scan(isolate=True)` looks at data that are
+    not trusted in a child first.
+
     Args:
         path: NIfTI, NRRD or MetaImage file, DICOM file, folder or zip.
         series: DICOM SeriesInstanceUID, or ``UID#n`` for a stack inside a series.
