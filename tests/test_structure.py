@@ -26,19 +26,22 @@ BASE = {"errors", "suggest", "registry", "resources"}
 IO = BASE | {"io"}
 PLANS = IO | {"plans"}
 ZOO = PLANS | {"zoo"}
-PREPROCESSING = PLANS | {"preprocessing"}
+DATASET = PLANS | {"dataset"}
+PREPROCESSING = DATASET | {"preprocessing"}
 TEXT = PREPROCESSING | {"text"}
 NETWORKS = TEXT | {"networks"}
 SYNTHESIS = NETWORKS | {"synthesis"}
 TRAINING = SYNTHESIS | {"training"}
 INFERENCE = NETWORKS | ZOO | {"inference"}
+CONVERT = INFERENCE | {"convert"}
 EXPORT = INFERENCE | {"export"}
 EVALUATION = EXPORT | {"evaluation"}
-TOP = EVALUATION | TRAINING | {"api"}
+TOP = EVALUATION | TRAINING | CONVERT | {"api"}
 ALLOWED = {
     **{name: BASE for name in BASE},
     "io": IO,
     "plans": PLANS,
+    "dataset": DATASET,
     "preprocessing": PREPROCESSING,
     "text": TEXT,
     "networks": NETWORKS,
@@ -46,8 +49,10 @@ ALLOWED = {
     "training": TRAINING,
     "inference": INFERENCE,
     "export": EXPORT,
+    "reports": REPORTS,
     "evaluation": EVALUATION,
     "zoo": ZOO,
+    "convert": CONVERT,
     "api": EXPORT,
     "cli": TOP | {"cli", "server"},
     "server": TOP | {"server"},

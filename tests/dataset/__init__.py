@@ -1,0 +1,1 @@
+"""Tests of datasets in nnU-Net's layout."""
