@@ -35,8 +35,9 @@ TRAINING = SYNTHESIS | {"training"}
 INFERENCE = NETWORKS | ZOO | {"inference"}
 CONVERT = INFERENCE | {"convert"}
 EXPORT = INFERENCE | {"export"}
+REPORTS = EXPORT | {"reports"}
 EVALUATION = EXPORT | {"evaluation"}
-TOP = EVALUATION | TRAINING | CONVERT | {"api"}
+TOP = EVALUATION | REPORTS | TRAINING | CONVERT | {"api"}
 ALLOWED = {
     **{name: BASE for name in BASE},
     "io": IO,

@@ -29,6 +29,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "predict": Command("textseg3d.cli.predict", "segment what a prompt describes in a scan"),
+    "ground": Command("textseg3d.cli.ground", "look up the findings of a report in a scan"),
     "prompt": Command("textseg3d.cli.prompt", "show how a prompt is understood, without a scan"),
     "check": Command("textseg3d.cli.check", "check whether a scan is safe to segment"),
     "train": Command("textseg3d.cli.train", "train a model from plans and labelled scans"),
