@@ -29,6 +29,7 @@ CORE_PACKAGES = {
     "filelock": ("filelock", "models from a hub"),
 }
 OPTIONAL_PACKAGES = {
+    "highdicom": ("highdicom", "DICOM segmentations: pip install 'textseg3d[dicom]'"),
     "pylibjpeg": ("pylibjpeg", "compressed DICOM: pip install 'textseg3d[dicom]'"),
     "jpeg_ls": ("pyjpegls", "JPEG-LS DICOM: pip install 'textseg3d[dicom]'"),
     "transformers": ("transformers", "other text encoders: pip install 'textseg3d[huggingface]'"),
