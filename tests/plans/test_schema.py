@@ -40,7 +40,7 @@ def test_inheritance_takes_the_nearest_value():
         ({**MINIMAL, "patchsize": [1, 1, 1]}, "unknown key 'patchsize'; did you mean 'patch_size'"),
         ({**MINIMAL, "batch_size": "2"}, "batch_size: expected int, got '2'"),
         ({**MINIMAL, "window_step": 0}, "window_step is 0"),
-        ({"spacing": [3, 3], "patch_size": [1, 1, 1]}, "spacing: expected 3 values, got 2"),
+        ({"spacing": [3], "patch_size": [1, 1, 1]}, "spacing: expected 3 values, got 1"),
         ({"spacing": [3, 3, 0], "patch_size": [1, 1, 1]}, "must be positive"),
         ({"spacing": [3, 3, 3]}, "patch_size"),
         ({**MINIMAL, "intensity": [{"scheme": "CT"}]}, "'CT' is not one of 'windows', 'zscore'"),
@@ -49,6 +49,17 @@ def test_inheritance_takes_the_nearest_value():
 def test_faults_are_named(configuration, message):
     with pytest.raises(PlansError, match=message):
         Plans.from_dict(plans(x=configuration))
+
+
+def test_slices_are_kept_but_not_run(tmp_path):
+    flat = {"spacing": [1, 1], "patch_size": [320, 256], "batch_size": 12}
+    loaded = Plans.from_dict(plans(**{"2d": flat, "3d_fullres": MINIMAL}))
+    assert list(loaded.configurations) == ["3d_fullres"]
+    with pytest.raises(PlansError, match=r"'2d' segments slices, .* use one of: 3d_full"):
+        loaded.configuration("2d")
+    loaded.save(tmp_path / "plans.json")
+    assert json.loads((tmp_path / "plans.json").read_text())["configurations"]["2d"] == flat
+    assert Plans.load(tmp_path / "plans.json") == loaded
 
 
 def test_circular_inheritance():

@@ -104,7 +104,11 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Plans:
-    """`plans.json`. ``configurations`` may inherit from each other in the file; not here."""
+    """`plans.json`. ``configurations`` may inherit from each other in the file; not here.
+
+    nnU-Net's plans also hold configurations for slices (``2d``). They are kept as they are in
+    ``flat_configurations``, so that a file survives reading and writing, but not run.
+    """
 
     dataset_name: str
     plans_name: str
@@ -117,9 +121,15 @@ class Plans:
     experiment_planner_used: str | None = None
     label_manager: str | None = None
     foreground_intensity_properties_per_channel: dict[str, Any] | None = None
+    flat_configurations: dict[str, Any] = field(default_factory=dict)
 
     def configuration(self, name: str) -> Configuration:
         """Configuration ``name``; PlansError with a suggestion if there is none."""
+        if name in self.flat_configurations:
+            known = ", ".join(self.configurations) or "none"
+            raise PlansError(
+                f"configuration {name!r} segments slices, textseg3d volumes; use one of: {known}"
+            )
         if name not in self.configurations:
             hint = did_you_mean(name, self.configurations)
             known = ", ".join(self.configurations)
@@ -137,7 +147,9 @@ class Plans:
         if not isinstance(configurations, dict):
             raise PlansError("plans need an object 'configurations'")
         resolved = {name: _inherit(name, configurations, ()) for name in configurations}
-        return from_json(cls, {**data, "configurations": resolved})
+        flat = {n: c for n, c in resolved.items() if _is_flat(c)}
+        deep = {n: c for n, c in resolved.items() if n not in flat}
+        return from_json(cls, {**data, "configurations": deep, "flat_configurations": flat})
 
     @classmethod
     def load(cls, path: Path) -> Plans:
@@ -150,11 +162,18 @@ class Plans:
 
     def save(self, path: Path) -> None:
         """Write the file, with every default spelled out."""
-        Path(path).write_text(json.dumps(to_json(self), indent=1) + "\n", encoding="utf-8")
+        data = to_json(self)
+        data["configurations"] = {**data.pop("flat_configurations"), **data["configurations"]}
+        Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
     def replace(self, **changes: Any) -> Plans:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def _is_flat(configuration: dict[str, Any]) -> bool:
+    spacing = configuration.get("spacing")
+    return isinstance(spacing, list) and len(spacing) == 2
 
 
 def _inherit(name: str, configurations: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
