@@ -59,7 +59,7 @@ def test_record(predict_by_hand, masks, scan, tmp_path):
     prompts = {entry["text"]: entry for entry in record["prompts"]}
     box = prompts["left box"]
     keys = ["text", "status", "mask", "presence", "volume_ml", "voxels", "codes", "instances"]
-    assert list(box) == [*keys, "warnings"]
+    assert list(box) == [*keys, "composed", "warnings"]
     assert (box["status"], box["voxels"]) == ("ok", 1000)
     assert box["volume_ml"] == pytest.approx(1000 * 9 / 1000)
     (instance,) = box["instances"]

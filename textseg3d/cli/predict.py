@@ -67,11 +67,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", metavar="JSON", help='list of {"image": path, "prompts": [texts]}, for -i and -p')
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
-    add("--format", choices=("nifti", "nrrd"), help="of the masks (default: nifti)")
+    add(
+        "--format",
+        choices=("nifti", "nrrd", "seg.nrrd", "dicom-seg"),
+        help="of the masks (default: nifti); seg.nrrd (3D Slicer) and dicom-seg (for DICOM series) "
+        "hold all masks of a scan in one file",
+    )
     add("--combine", action="store_true", help="also one label map with a legend")
     add("--probabilities", action="store_true", help="also one volume of probabilities per prompt")
     add("--preview", action="store_true", help="also a PNG of three planes with the masks")
     add("--statistics", choices=("csv", "json"), help="also a table with one row per prompt")
+    add(
+        "--describe",
+        action="store_true",
+        help="describe each instance: side, place, size, density, neighbours (asks the model for "
+        "all anatomy that it knows)",
+    )
     add("--exact", action="store_true", help="no shortcut: half-patch steps over the whole scan")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="skip cases that are complete")
@@ -250,14 +261,21 @@ def _run_case(
     from textseg3d.export import save_prediction
     from textseg3d.export.record import read_record
 
+    prompts = case.prompts
+    if args.describe:
+        prompts = [*prompts, *_context(segmenter, prompts)]
     prediction = segmenter.predict(
         case.scan,
-        case.prompts,
+        prompts,
         on_progress=on_progress,
         exact=args.exact,
         keep_logits=options.probabilities,
         **{name: getattr(args, name) for name in READING},
     )
+    if args.describe:
+        from textseg3d.inference.describe import describe
+
+        prediction = describe(prediction, case.prompts, ct="CT" in segmenter.card.modalities)
     on_progress("write", 0, 1)
     paths = save_prediction(prediction, None, names=case.names, **vars(options))
     on_progress("write", 1, 1)
@@ -279,6 +297,15 @@ def _run_case(
     print_results(prediction, case.names, record)
 
 
+def _context(segmenter: Segmenter, prompts: list[str]) -> list[str]:
+    """What descriptions name besides the prompts."""
+    from textseg3d.inference.describe import context_names
+    from textseg3d.inference.prompts import Vocabulary
+
+    names = context_names(Vocabulary(segmenter.concepts), prompts)
+    return [name for name in names if name not in prompts]
+
+
 def print_results(prediction: Prediction, names: OutputNames, record: dict[str, Any]) -> None:
     """One line per prompt on standard output: status, presence, volume, file."""
     width = max(len(text) for text in prediction)
@@ -288,6 +315,8 @@ def print_results(prediction: Prediction, names: OutputNames, record: dict[str, 
         file = names.folder / entry["mask"] if entry["mask"] else ""
         line = f"{entry['text']:<{width}}  {entry['status']:<8} {presence} {volume}  {file}"
         print(line.rstrip(), flush=True)
+        for finding in entry.get("findings", ()):
+            print(f"  {finding['sentence']}", flush=True)
 
 
 def is_complete(case: Case, options: ExportOptions, sha256: str, *, exact: bool) -> bool:

@@ -115,7 +115,7 @@ def _scans_in(folder: Path) -> list[Path]:
 def is_output(path: Path) -> bool:
     """Whether a file was written by an earlier run, by its name and the record beside it."""
     stem = strip_suffix(path.name, SCAN_SUFFIXES)
-    for mark in ("__", ".labels", ".probability", ".rex"):
+    for mark in ("__", ".labels", ".probability", ".rex", ".seg"):
         case, found, _ = stem.rpartition(mark)
         if found and case and _is_record(path.with_name(f"{case}.json")):
             return True

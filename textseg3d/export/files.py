@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -16,10 +17,11 @@ from textseg3d.errors import TextSegError, UsageError
 from textseg3d.export.naming import OutputNames, output_names
 from textseg3d.export.record import build_record, scan_sha256, write_json
 from textseg3d.export.tables import combine, statistics_rows, to_csv
-from textseg3d.inference.result import Prediction
+from textseg3d.inference.result import Prediction, PromptResult
 from textseg3d.io import write_volume_like
 
 STAGING_PREFIX = ".textseg3d-"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class ExportOptions:
     """What to write besides one mask per prompt and the record.
 
     Attributes:
-        format: of masks, "nifti" or "nrrd"; None follows the output's name, else NIfTI.
+        format: of masks, "nifti", "nrrd", "seg.nrrd" or "dicom-seg" (the last two hold all masks
+            in one file, the last for DICOM series); None follows the output's name, else NIfTI.
         combine: one label map of all masks, with a legend.
         probabilities: one float32 volume per prompt (needs ``keep_logits``).
         preview: a PNG.
@@ -44,7 +47,7 @@ class ExportOptions:
 
     def file_names(self, names: OutputNames, prompts: list[str]) -> list[str]:
         """Every file that may be written for these prompts, the record last."""
-        files = [names.mask(text) for text in prompts]
+        files = list(dict.fromkeys(names.mask(text) for text in prompts))
         files += [names.probability(text) for text in prompts] if self.probabilities else []
         files += [names.labels, names.legend] if self.combine else []
         files += [names.preview] if self.preview else []
@@ -66,8 +69,8 @@ def save_prediction(
 
     Args:
         prediction: what to write.
-        output: a folder; a file ending in .nii.gz, .nii or .nrrd (one prompt); or None for the
-            scan's own folder.
+        output: a folder; a file ending in .nii.gz, .nii or .nrrd (one prompt); a file ending in
+            .seg.nrrd or .dcm; or None for the scan's own folder.
         names: used instead of those that ``output`` gives.
         options: fields of :class:`ExportOptions`.
 
@@ -120,13 +123,16 @@ def _write_all(
     """Write everything into the staging folder; return the names, the record last."""
     start = time.perf_counter()
     volume = prediction.volume
-    masks: dict[str, str] = {}
+    shown = [r for r in prediction.values() if r.packed is not None]
+    if options.leave_out_absent or (names.joint or "").lower().endswith(".dcm"):
+        shown = [r for r in shown if r.voxels]  # a DICOM segment without a frame helps nobody
+    masks = {result.text: names.mask(result.text) for result in shown}
     others: list[str] = []
-    for result in prediction.values():
-        if result.packed is None or (options.leave_out_absent and not result.voxels):
-            continue
-        masks[result.text] = names.mask(result.text)
-        write_volume_like(staging / masks[result.text], result.array, volume, dtype=np.uint8)
+    if names.joint is not None:
+        _write_joint(staging / names.joint, prediction, shown)
+    for result in shown:
+        if names.joint is None:
+            write_volume_like(staging / masks[result.text], result.array, volume, dtype=np.uint8)
         if options.probabilities:
             others.append(names.probability(result.text))
             write_volume_like(staging / others[-1], result.probability(), volume)
@@ -150,5 +156,26 @@ def _write_all(
             (staging / others[-1]).write_text(to_csv(rows), encoding="utf-8", newline="")
     digest = scan_sha256(volume)
     seconds = {**prediction.seconds, "write": time.perf_counter() - start}
-    write_json(staging / names.record, build_record(prediction, masks, digest, seconds))
-    return [*masks.values(), *others, names.record]
+    record = build_record(prediction, masks, digest, seconds)
+    if names.joint is not None:
+        segments = {text: number for number, text in enumerate(masks, 1)}
+        for entry in record["prompts"]:
+            entry["segment"] = segments.get(entry["text"])
+    write_json(staging / names.record, record)
+    return [*dict.fromkeys(masks.values()), *others, names.record]
+
+
+def _write_joint(path: Path, prediction: Prediction, results: list[PromptResult]) -> None:
+    """Write the one file of all masks; none if there is no mask."""
+    if path.name.lower().endswith(".dcm"):
+        from textseg3d.export.dicom_seg import source_of, write_dicom_seg
+
+        source_of(prediction.volume)
+        if results:
+            write_dicom_seg(path, prediction, results)
+        else:
+            log.warning("no prompt was found in the scan, so there is no DICOM segmentation")
+    elif results:
+        from textseg3d.export.seg_nrrd import write_seg_nrrd
+
+        write_seg_nrrd(path, prediction.volume, results)

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textseg3d.export.colours import COLOURS
 from textseg3d.inference.result import Prediction, PromptResult
 
-COLOURS = (
-    "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#42d4f4", "#f032e6", "#bfef45",
-    "#fabed4", "#469990", "#dcbeff", "#9a6324", "#aaffc3", "#800000", "#808000", "#000075",
-)  # fmt: skip
 _ALPHA = 0.4
 _MAX_LEGEND = 24
 
