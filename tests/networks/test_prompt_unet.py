@@ -147,7 +147,7 @@ def test_an_unknown_architecture_argument_is_named():
         patch_size=(32, 32, 32),
         architecture=Architecture(arch_kwargs={"width": [8]}),
     )
-    with pytest.raises(PlansError, match="'width'.*did you mean 'widths'"):
+    with pytest.raises(PlansError, match=r"'width'.*did you mean 'widths'"):
         build_network(configuration)
 
 

@@ -8,7 +8,7 @@ from textseg3d.preprocessing import body_box, normalise, window_position
 
 
 def phantom(shape=(40, 80, 100), spacing=(3.0, 3.0, 3.0)):
-    z, y, x = np.indices(shape)
+    _, y, x = np.indices(shape)
     hu = np.full(shape, -1000, np.int16)
     body = ((y - 40) / 24) ** 2 + ((x - 48) / 36) ** 2 < 1
     hu[body] = 40
