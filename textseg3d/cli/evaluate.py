@@ -19,7 +19,7 @@ HELP = (
     "(textseg3d evaluate --model ct-nano --cases FOLDER -o OUT)."
 )
 _FOLDER_ONLY = ("djfile", "pfile", "labels", "ignore_label", "chill", "resample")
-_MODEL_ONLY = ("cases", "mapping", "page")
+_MODEL_ONLY = ("cases", "mapping", "page", "prompts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--mapping", type=Path, metavar="FILE", help="what label names mean (JSON); see docs"
     )
+    model.add_argument(
+        "--prompts", action="store_true",
+        help="how other wordings of each structure are answered, instead of its masks",
+    )  # fmt: skip
     model.add_argument("--tolerance-mm", type=float, default=3.0, help="of NSD (default 3)")
     model.add_argument("--worst", type=int, default=8, help="pictures of the worst masks (8)")
     model.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to update as well")
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         _refuse(args, _MODEL_ONLY, "needs --model")
         return _score_folders(args)
     _refuse(args, ("truth", *_FOLDER_ONLY), "does not go with --model")
-    return _score_model(args)
+    return _score_prompts(args) if args.prompts else _score_model(args)
 
 
 def _score_folders(args: argparse.Namespace) -> int:
@@ -160,6 +164,43 @@ def _score_model(args: argparse.Namespace) -> int:
     for group, entry in summary["groups"].items():
         print(f"{group}\t{_text(entry['dice']['mean'])}\t{_text(entry['nsd']['mean'])}")
     log.info("written: %s", ", ".join(str(path) for path in paths))
+    return 0
+
+
+def _score_prompts(args: argparse.Namespace) -> int:
+    from textseg3d.cli.logs import progress_reporter
+    from textseg3d.evaluation.cases import find_cases
+    from textseg3d.evaluation.mapping import read_mapping
+    from textseg3d.evaluation.predictors import load_segmenter
+    from textseg3d.evaluation.prompt_robustness import (
+        prompts_markdown,
+        score_prompts,
+        summarise_prompts,
+    )
+    from textseg3d.evaluation.report import write_text
+    from textseg3d.evaluation.validation import default_mapping
+    from textseg3d.text.knowledge import load_tree
+
+    if not args.cases:
+        raise UsageError("--prompts needs labelled scans; pass their folders with --cases")
+    if args.output is None:
+        raise UsageError("--prompts needs a folder for the report; pass -o OUT")
+    _refuse(args, ("page",), "does not go with --prompts")
+    cases = find_cases(args.cases)
+    mapping = default_mapping() if args.mapping is None else read_mapping(args.mapping)
+    model = load_segmenter(args.model, device=args.device, exact=args.exact)
+    with progress_reporter(args) as on_progress:
+        rows = score_prompts(
+            cases, model.predict, mapping, load_tree(), seed=args.seed, on_progress=on_progress
+        )
+    summary = summarise_prompts(rows, model.description)
+    args.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    write_text(args.output / "prompts.json", f"{text}\n")
+    write_text(args.output / "prompts.md", prompts_markdown(summary))
+    for kind, entry in summary["kinds"].items():
+        print(f"{kind}\t{entry['correct']}/{entry['asked']}\t{_text(entry['accuracy'])}")
+    log.info("written: %s", args.output / "prompts.md")
     return 0
 
 

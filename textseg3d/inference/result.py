@@ -43,6 +43,7 @@ class PromptResult:
             they were asked to be kept; they know nothing of ``composed``.
         composed: what was done to the network's masks to get this one, one object per operation
             ("within", "without", "side", "size", "volume", "order", "count", "compare").
+        findings: descriptions of the instances, if they were asked for.
     """
 
     text: str
@@ -55,6 +56,7 @@ class PromptResult:
     volume: Volume = field(repr=False)
     logits: tuple[NDArray[np.float32], ...] = field(default=(), repr=False)
     composed: tuple[dict[str, Any], ...] = ()
+    findings: tuple[dict[str, Any], ...] = ()
 
     @property
     def array(self) -> NDArray[np.bool_]:
@@ -134,6 +136,7 @@ class Prediction(Mapping[str, PromptResult]):
         seconds: per stage ("read", "preprocess", "network", "export").
         warnings: about the scan and the run.
         exporter: writes the files of :meth:`save`.
+        midline: x of the body's midline in voxels, per slice [D]; None if it was not found.
     """
 
     results: Mapping[str, PromptResult]
@@ -146,6 +149,7 @@ class Prediction(Mapping[str, PromptResult]):
     seconds: Mapping[str, float]
     warnings: tuple[str, ...] = ()
     exporter: Exporter | None = field(default=None, repr=False)
+    midline: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __getitem__(self, text: str) -> PromptResult:
         try:
