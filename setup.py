@@ -37,6 +37,8 @@ EXTRAS = {
     "dicom": ["pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
     # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
     "huggingface": ["transformers>=4.40"],
+    # Converted nnU-Nets: the package that their networks come from.
+    "nnunet": ["dynamic_network_architectures>=0.4"],
     # Only tests need these: peers to compare with, and tools.
     "test": [
         "pytest>=8",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from textseg3d.inference.device import Runtime
+    from textseg3d.inference.masks import PackedMask
     from textseg3d.io import Volume
     from textseg3d.networks.prompt_unet import ImageFeatures
     from textseg3d.plans.schema import Configuration
@@ -64,6 +65,12 @@ class WindowFeatures:
     features: ImageFeatures
     fine: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        kept = (self.fine, self.features.half, self.features.quarter, self.features.tokens)
+        return sum(t.numel() * t.element_size() for t in kept)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -72,10 +79,37 @@ class Answer:
     Attributes:
         logits: float32 [d, h, w].
         presence: largest over the windows, 0 to 1.
+        mask: on the scan's grid, where the model itself decides between its classes; None where
+            the logits decide.
     """
 
     logits: NDArray[np.float32]
     presence: float
+    mask: PackedMask | None = None
+
+
+class PromptEngine(Protocol):
+    """What runs a network for prompts; :class:`Engine` says what the parts do.
+
+    Windows and prompts are whatever the engine and its model agree on; windows have ``nbytes``.
+    """
+
+    runtime: Runtime
+
+    @property
+    def configuration(self) -> Any:
+        """Spacing, patch and intensities."""
+
+    def prepare(self, volume: Volume, *, exact: bool) -> PreparedImage:
+        """A scan on the network's grid."""
+
+    def windows(self, image: Any, progress: Progress) -> Iterator[Any]:
+        """What prompts need of the scan; only the caller keeps it."""
+
+    def answer(
+        self, image: Any, windows: Iterable[Any], prompts: Sequence[Any], *, keep_logits: bool
+    ) -> list[Answer]:
+        """Answers of several prompts."""
 
 
 class Engine:
@@ -131,7 +165,7 @@ class Engine:
         if schemes[0].scheme == "windows":  # values are HU: body and air differ
             values = scan[0].numpy()
             box = body_box(values, spacing)
-            midline = _midline(values, box)
+            midline = body_midline(values, box)
             with torch.inference_mode():
                 fill = [torch.full((1, 1, 1), s.outside) for s in schemes]
                 outside = normalise(torch.stack(fill), schemes).flatten().tolist()
@@ -158,7 +192,7 @@ class Engine:
         total = len(image.grid)
         for done, start in enumerate(image.grid):
             progress.step("network", done, total)
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), autocast(self.runtime):
                 x, position = self._window(image, start)
                 features = self.network.encode_image(x, position)
                 fine = self.network.fine_features(features.half, x)
@@ -172,8 +206,13 @@ class Engine:
         image: PreparedImage,
         windows: Iterable[WindowFeatures],
         prompts: Sequence[TextFeatures],
+        *,
+        keep_logits: bool = True,
     ) -> list[Answer]:
-        """Ask prompts (one text each) of all windows; memory is one volume per prompt."""
+        """Ask prompts (one text each) of all windows; memory is one volume per prompt.
+
+        ``keep_logits`` changes nothing here: the logits are the answer.
+        """
         import torch
 
         device = self.runtime.device
@@ -201,7 +240,7 @@ class Engine:
 
         from textseg3d.networks.prompt_unet import coarse_to_fine
 
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.runtime):
             answer = self.network.answer(window.features, tokens, mask, pooled)
             logits = coarse_to_fine(window.features, answer, window.fine)[-1]
         return logits[0], float(answer.presence[0])
@@ -221,12 +260,14 @@ class Engine:
         position = torch.from_numpy(window_position(image.box, start, size))
         return x, position.to(self.runtime.device)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
 
-        if self.runtime.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.runtime.device.type, dtype=self.runtime.autocast)
+def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager[Any]:
+    """Context of the runtime's precision; ``exact`` stays in float32."""
+    import torch
+
+    if runtime.autocast is None or exact:
+        return nullcontext()
+    return torch.autocast(runtime.device.type, dtype=runtime.autocast)
 
 
 def native_order(array: NDArray[Any]) -> NDArray[Any]:
@@ -239,7 +280,7 @@ def native_order(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
-def _midline(hu: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+def body_midline(hu: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean x of tissue per slice, inside the body box."""
     first, last = box[:, 0].astype(int), box[:, 1].astype(int) + 1
     tissue = hu[:, first[1] : last[1], first[2] : last[2]] > _TISSUE_HU

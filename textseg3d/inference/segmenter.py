@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from textseg3d.errors import UsageError
 from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Vocabulary
@@ -19,10 +20,16 @@ from textseg3d.inference.windows import WindowPolicy, tile_body
 if TYPE_CHECKING:
     import torch
 
+    from textseg3d.inference.closed.engine import ClosedModel
+    from textseg3d.inference.closed.spec import ClosedSpec
+    from textseg3d.inference.engine import PromptEngine
+    from textseg3d.inference.model import LoadedModel
     from textseg3d.io import Volume
     from textseg3d.plans.schema import Configuration
     from textseg3d.text.types import TextEncoder
     from textseg3d.zoo import ModelCard
+
+_DEFAULTS = (tile_body, SharesAccumulator)
 
 
 class Segmenter:
@@ -32,7 +39,7 @@ class Segmenter:
     alone.
 
     Args:
-        model: name, folder, or "hf-hub:owner/repo@revision".
+        model: name, folder, or "hf-hub:owner/repo@revision"; also a converted nnU-Net.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (bf16 where the hardware has it), "bf16" or "fp32".
         configuration: name of a configuration in the model's plans.
@@ -60,16 +67,31 @@ class Segmenter:
         accumulator: AccumulatorFactory = SharesAccumulator,
         exporter: Exporter | None = None,
     ) -> None:
+        from textseg3d.inference.closed.engine import ClosedEngine, is_closed, load_closed
         from textseg3d.inference.device import choose_runtime
         from textseg3d.inference.engine import Engine
         from textseg3d.inference.model import load_model
         from textseg3d.zoo import find_model
 
         runtime = choose_runtime(device, precision)
-        loaded = load_model(
-            find_model(model), configuration=configuration, network=network, encoder=text_encoder
-        )
-        engine = Engine(loaded.network, loaded.configuration, runtime, window_policy, accumulator)
+        folder = find_model(model)
+        loaded: LoadedModel | ClosedModel
+        engine: PromptEngine
+        if is_closed(folder):
+            if configuration or text_encoder or (window_policy, accumulator) != _DEFAULTS:
+                raise UsageError(
+                    f"{folder} is a converted nnU-Net; it takes no configuration, text_encoder, "
+                    "window_policy or accumulator"
+                )
+            loaded = load_closed(folder, network)
+            engine = ClosedEngine(loaded, runtime)
+        else:
+            loaded = load_model(
+                folder, configuration=configuration, network=network, encoder=text_encoder
+            )
+            engine = Engine(
+                loaded.network, loaded.configuration, runtime, window_policy, accumulator
+            )
         self._predictor = Predictor(loaded, engine, Vocabulary(loaded.card.concepts), exporter)
 
     @property
@@ -83,9 +105,10 @@ class Segmenter:
         return self.card.concepts
 
     @property
-    def configuration(self) -> Configuration:
+    def configuration(self) -> Configuration | ClosedSpec:
         """Spacing, patch size and intensities of the network."""
-        return self._predictor.engine.configuration
+        found: Configuration | ClosedSpec = self._predictor.engine.configuration
+        return found
 
     @property
     def device(self) -> str:
@@ -114,7 +137,8 @@ class Segmenter:
             spacing_mm, direction, origin_mm: of an array, see
                 :func:`textseg3d.inference.scans.as_volume`.
             on_progress: ``(stage, done, total)``; returning False cancels within one window.
-            exact: no shortcut: windows at half-patch steps over the whole volume.
+            exact: no shortcut: windows at half-patch steps over the whole volume. For a
+                converted nnU-Net also float32: nnU-Net's own result.
             keep_logits: keep what :meth:`PromptResult.probability` needs.
             read_options: of :func:`textseg3d.io.read_volume`.
 
@@ -171,5 +195,10 @@ class Segmenter:
         with progress.stage("read"):
             progress.step("read", 0, 1)
             volume = as_volume(scan, spacing_mm, direction, origin_mm, **read_options)
+            channels = getattr(self.configuration, "channels", ())
+            if len(channels) > 1:  # a converted nnU-Net
+                from textseg3d.inference.closed.channels import complete_channels
+
+                volume = complete_channels(volume, len(channels), **read_options)
             progress.step("read", 1, 1)
         return volume

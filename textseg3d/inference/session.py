@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.errors import UsageError
 from textseg3d.inference.compose import compare, compose, midline_voxels
-from textseg3d.inference.engine import Answer, Engine, PreparedImage, WindowFeatures
+from textseg3d.inference.engine import Answer, PreparedImage, PromptEngine
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
 from textseg3d.inference.progress import OnProgress, Progress
@@ -21,6 +21,7 @@ from textseg3d.inference.result import Exporter, Prediction, PromptResult
 from textseg3d.io import Volume
 
 if TYPE_CHECKING:
+    from textseg3d.inference.closed.engine import ClosedModel
     from textseg3d.inference.model import LoadedModel
 
 PRESENT = 0.5
@@ -37,8 +38,8 @@ class Predictor:
         exporter: for :meth:`Prediction.save`.
     """
 
-    model: LoadedModel
-    engine: Engine
+    model: LoadedModel | ClosedModel
+    engine: PromptEngine
     vocabulary: Vocabulary
     exporter: Exporter | None
 
@@ -51,7 +52,7 @@ class Predictor:
         self,
         volume: Volume,
         image: PreparedImage,
-        windows: Iterable[WindowFeatures],
+        windows: Iterable[Any],
         requests: Sequence[PromptRequest],
         progress: Progress,
         *,
@@ -62,7 +63,8 @@ class Predictor:
         names = list(dict.fromkeys(name for r in requests for name in r.names))
         with progress.stage("network"):
             texts = [self.model.texts(name) for name in names]
-            found = self.engine.answer(image, windows, texts) if names else []
+            answer = self.engine.answer
+            found = answer(image, windows, texts, keep_logits=keep_logits) if names else []
         answers = dict(zip(names, found))
         results = {}
         with progress.stage("export"):
@@ -85,7 +87,6 @@ class Predictor:
             seconds=dict(progress.seconds),
             warnings=volume.warnings,
             exporter=self.exporter,
-            midline=line[0] if line[1] else None,
         )
 
 
@@ -110,7 +111,7 @@ class ImageSession:
             progress.step("preprocess", 1, 1)
         with progress.stage("network"):
             kept = list(predictor.engine.windows(self._image, progress))
-        self._windows: list[WindowFeatures] | None = kept
+        self._windows: list[Any] | None = kept
         self._seconds = dict(progress.seconds)
 
     def __enter__(self) -> ImageSession:
@@ -126,12 +127,7 @@ class ImageSession:
     @property
     def feature_bytes(self) -> int:
         """See the class."""
-        tensors = [
-            t
-            for w in self._windows or ()
-            for t in (w.fine, w.features.half, w.features.quarter, w.features.tokens)
-        ]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(window.nbytes for window in self._windows or ())
 
     def predict(
         self,
@@ -156,7 +152,7 @@ class ImageSession:
         progress.seconds.update(self._seconds)
         total = len(self._windows)
 
-        def counted(windows: list[WindowFeatures]) -> Iterable[WindowFeatures]:
+        def counted(windows: list[Any]) -> Iterable[Any]:
             for done, window in enumerate(windows):
                 progress.step("network", done, total)
                 yield window
@@ -227,6 +223,8 @@ def _result(
 
 def _mask(answer: Answer, volume: Volume) -> PackedMask:
     """The mask of one part; empty where the model says that it is not there."""
+    if answer.mask is not None:
+        return answer.mask
     if answer.presence < PRESENT:
         return PackedMask.empty(volume.shape)
     return logits_to_mask(answer.logits, volume.shape)

@@ -1,0 +1,1 @@
+"""Networks with a fixed list of classes (nnU-Net's), behind the same prompts as any model."""

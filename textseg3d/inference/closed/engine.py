@@ -1,0 +1,215 @@
+"""Runs a closed-vocabulary ensemble; the interface is that of the engine for prompts.
+
+The network answers for all its classes at once, so a scan is labelled once, whatever is asked,
+and each prompt picks its classes from the label map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textseg3d.errors import ModelError, UsageError
+from textseg3d.inference.closed.labels import LabelMap, label_scan
+from textseg3d.inference.closed.network import load_networks, outputs_of
+from textseg3d.inference.closed.prepare import ClosedImage, prepare
+from textseg3d.inference.closed.spec import SPEC_FILE, ClosedClass, ClosedSpec
+from textseg3d.inference.closed.windows import PlaneSum, importance
+from textseg3d.inference.engine import Answer, autocast
+from textseg3d.inference.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from textseg3d.inference.device import Runtime
+    from textseg3d.io import Volume
+    from textseg3d.zoo import ModelCard
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+def is_closed(folder: Path) -> bool:
+    """Whether a model folder holds a closed-vocabulary network."""
+    return (folder / SPEC_FILE).is_file()
+
+
+@dataclass(frozen=True)
+class ClosedModel:
+    """A converted model, checked and loaded.
+
+    Attributes:
+        card: name, concepts, hashes.
+        spec: of the network.
+        networks: one per fold, float32, on the CPU.
+    """
+
+    card: ModelCard
+    spec: ClosedSpec
+    networks: list[torch.nn.Module]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights file."""
+        return self.card.files[WEIGHTS_FILE].sha256
+
+    def texts(self, name: str) -> ClosedClass:
+        """The class that the card calls ``name``.
+
+        Raises:
+            ModelError: if card and spec disagree.
+        """
+        for item in self.spec.classes:
+            if item.name == name:
+                return item
+        raise ModelError(f"the model has no class {name!r}; convert it again")
+
+
+def load_closed(folder: Path, network: torch.nn.Module | None = None) -> ClosedModel:
+    """Check a model folder (hashes, finite weights) and load it.
+
+    Args:
+        folder: of the model.
+        network: used instead of the folder's, weights included.
+
+    Raises:
+        ModelError: if the folder is damaged or its files do not fit together.
+        MissingDependencyError: without dynamic_network_architectures.
+    """
+    from textseg3d.zoo import verify_model
+
+    card = verify_model(folder)
+    if SPEC_FILE not in card.files:
+        raise ModelError(f"{folder}: the card does not list {SPEC_FILE}; convert the model again")
+    spec = ClosedSpec.load(folder)
+    if {item.name for item in spec.classes} != set(card.concepts):
+        raise ModelError(f"{folder}: card and {SPEC_FILE} name other classes; convert it again")
+    networks = [network] if network is not None else load_networks(folder / WEIGHTS_FILE, spec)
+    return ClosedModel(card, spec, networks)
+
+
+class ClosedRun:
+    """The work on one scan, done when the first answer is asked for, and kept."""
+
+    def __init__(self, engine: ClosedEngine, image: ClosedImage, progress: Progress) -> None:
+        self._engine, self._image, self._progress = engine, image, progress
+        self._result: LabelMap | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the result takes."""
+        return 0 if self._result is None else self._result.nbytes
+
+    def label_map(self, keep: Sequence[int] = ()) -> LabelMap:
+        """The label map, with the log odds of the heads ``keep``.
+
+        Raises:
+            Cancelled: when the progress callback says so.
+        """
+        known = self._result
+        if known is None or set(keep) - set(known.logits):
+            planes = self._engine.planes(self._image, self._progress)
+            known = label_scan(planes, self._engine.configuration, self._image, keep)
+            self._progress = Progress(None)  # a later run is no stage of this one
+            self._result = known
+        return known
+
+
+class ClosedEngine:
+    """An ensemble and its spec, without any state of a scan.
+
+    Args:
+        model: networks and spec.
+        runtime: device and precision; ``exact`` runs are float32 whatever it says.
+    """
+
+    def __init__(self, model: ClosedModel, runtime: Runtime) -> None:
+        self.configuration = model.spec
+        self.runtime = runtime
+        self.networks = [
+            network.to(device=runtime.device).eval().requires_grad_(False)
+            for network in model.networks
+        ]
+        self._weight = importance(model.spec.patch_size).to(runtime.device)
+
+    def prepare(self, volume: Volume, *, exact: bool) -> ClosedImage:
+        """The scan on the network's grid; see :func:`textseg3d.inference.closed.prepare`.
+
+        Raises:
+            InputError: if the scan has another number of channels than the model.
+        """
+        import torch
+
+        with torch.inference_mode():
+            return prepare(volume, self.configuration, exact=exact)
+
+    def windows(self, image: ClosedImage, progress: Progress) -> Iterator[ClosedRun]:
+        """One item: the scan's run. Whoever takes all items has had the work done."""
+        run = ClosedRun(self, image, progress)
+        yield run
+        run.label_map()
+
+    def answer(
+        self,
+        image: ClosedImage,
+        windows: Iterable[ClosedRun],
+        prompts: Sequence[ClosedClass],
+        *,
+        keep_logits: bool = False,
+    ) -> list[Answer]:
+        """Masks of classes, and their log odds on the scan's grid if they are kept."""
+        keep = [item.head for item in prompts] if keep_logits else []
+        for run in windows:
+            found = run.label_map(keep)
+            boxes = found.boxes()
+            nothing = np.zeros((0, 0, 0), np.float32)
+            return [
+                Answer(
+                    found.logits.get(item.head, nothing),
+                    found.presence[item.head],
+                    found.mask(item.values, boxes),
+                )
+                for item in prompts
+            ]
+        raise UsageError("there is no scan to ask about; call set_image again")
+
+    def planes(self, image: ClosedImage, progress: Progress) -> Iterator[Tensor]:
+        """Logits [heads, b, c] on the network's grid, plane by plane of the first axis.
+
+        Raises:
+            Cancelled: when the progress callback says so.
+        """
+        import torch
+
+        grid = image.grid
+        rows = grid.starts[0]
+        total = len(grid)
+        sums = PlaneSum(grid, len(self.configuration.labels), self._weight)
+        for done, start in enumerate(grid):
+            progress.step("network", done, total)
+            with torch.inference_mode(), autocast(self.runtime, exact=image.exact):
+                sums.add(start, self._window(image, start))
+            if (done + 1) % (total // len(rows)) == 0:
+                row = (done + 1) // (total // len(rows))
+                yield from sums.take(rows[row] if row < len(rows) else None)
+        progress.step("network", total, total)
+
+    def _window(self, image: ClosedImage, start: tuple[int, int, int]) -> Tensor:
+        """Mean logits [heads, p, p, p] of the folds, and of the mirrored windows if asked."""
+        import torch
+
+        source, target = image.grid.clip(start)
+        x = torch.zeros((1, len(image.inputs), *image.grid.size))
+        x[0][(slice(None), *target)] = image.inputs[(slice(None), *source)]
+        x = x.to(self.runtime.device)
+        total = outputs_of(self.networks, x)
+        axes = [axis + 2 for axis in self.configuration.mirror_axes]
+        flips: list[Any] = [c for n in range(len(axes)) for c in combinations(axes, n + 1)]
+        for flip in flips:
+            total += outputs_of(self.networks, x.flip(flip)).flip(flip)
+        return (total / (len(flips) + 1))[0]
