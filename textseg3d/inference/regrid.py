@@ -67,6 +67,8 @@ def logits_to_mask(logits: NDArray[Float], shape: Triple) -> PackedMask:
     for axis, axis_map in enumerate(maps):
         hit = np.flatnonzero(positive.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(axis_map.touched_by(int(hit[0]), int(hit[-1])))
+    if any(s.start == s.stop for s in box):  # a coarse output can step over every positive sample
+        return PackedMask.empty(shape)
     z, y, x = box
     crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
     for index, plane in _planes(logits, [m.part(s) for m, s in zip(maps, box)], skip=True):
