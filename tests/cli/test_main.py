@@ -176,7 +176,7 @@ def test_signals_clean_up_and_exit_130(tmp_path: Path, number: signal.Signals) -
         "        half.unlink()\n"
     )
     code = (
-        # A shell that starts a job in the background leaves SIGINT ignored; a person's shell doesn't.
+        # A shell that starts a background job leaves SIGINT ignored; a person's shell doesn't.
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from textseg3d.cli import main as m; m.COMMANDS['wait'] = m.Command('waiting', ''); "
         "sys.argv = ['textseg3d', 'wait']; sys.exit(m.main())"
