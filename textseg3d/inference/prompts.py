@@ -185,14 +185,20 @@ class Vocabulary:
             narrow, narrow_side = self._find(target.specific, target.side, skip)
             if narrow:  # the model knows the thing together with what describes it
                 found, side, attributes = narrow, narrow_side, []
+        together = None
         if not found:
-            return None
+            together = self._together(target.concept, skip)
+            if together is None:
+                return None
+            found = [together]
         if target.order is not None and side is None and len(found) == 1 and found[0].side is None:
             found = self._halves(target.concept, target.side, skip) or found
         finding = (
             target.concept in self.tree and self.tree.concept(target.concept).kind == "finding"
         )
         ignored: list[str] = []
+        if together is not None:
+            ignored.append(f"where it ends inside {together.name!r}, which the model knows whole")
         within: list[Part] = []
         place = target.container_place
         if place is not None and not self._implied(target):
@@ -227,6 +233,16 @@ class Vocabulary:
             without=_names(without),
         )
         return recipe, ignored
+
+    def _together(self, concept: str, skip: str | None) -> Part | None:
+        """What the model knows only together with a neighbour: "portal vein and splenic vein"."""
+        if concept not in self.tree:
+            return None
+        for whole in self.tree.concept(concept).part_of:
+            known = self._by_key.get(self._key(whole, None))
+            if known is not None and known != skip and concept in whole.split(" and "):
+                return self._part(known)
+        return None
 
     def _find(
         self, concept: str, side: str | None, skip: str | None
