@@ -31,6 +31,7 @@ CORE = [
     "matplotlib>=3.8",
     "huggingface_hub>=0.30",
     "filelock>=3.12",
+    "blosc2>=3.0",
 ]
 EXTRAS = {
     # Compressed DICOM transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
