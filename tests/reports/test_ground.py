@@ -109,6 +109,38 @@ def test_rexgroundingct_files(grounded, tmp_path):
     assert json.loads(summary.read_text())["summary"]["dice"] == 1
 
 
+def test_ten_reports(tmp_path_factory):
+    """A model that knows all that the reports name grounds what is there, and nothing else."""
+    from tests.model_factory import make_model
+    from textseg3d import Segmenter
+    from textseg3d.reports import ground_report, read_report
+
+    reports = [read_report(path.read_text()) for path in sorted(DATA.glob("*.txt"))]
+    names = tuple(dict.fromkeys(f.concept for report in reports for f in report.findings))
+    model = make_model(tmp_path_factory.mktemp("models") / "all", concepts=names)
+    segmenter = Segmenter(model, "cpu")
+    rng = np.random.default_rng(0)
+    array = (rng.normal(size=(12, 14, 16)).cumsum(0) * 80).clip(-900, 900).astype(np.float32)
+    outcomes = []
+    for report in reports:
+        grounding = ground_report(report, segmenter, array, spacing_mm=(6.0, 6.0, 6.0))
+        asked = set(grounding.prediction)
+        for found in grounding.findings:
+            outcomes.append(found.outcome)
+            if found.finding.status == "positive":
+                assert found.outcome in ("grounded", "empty")  # looked for; the masks are random
+                assert found.prompt in asked
+                prompts = (found.finding.prompt, found.finding.sized_prompt)
+                assert found.prompt in prompts
+            else:
+                assert found.outcome == found.finding.status
+                assert found.prompt is None
+        wanted = {f.prompt for f in report.of_status("positive")}
+        sized = {f.sized_prompt for f in report.of_status("positive")}
+        assert asked <= wanted | sized
+    assert outcomes.count("grounded") > 20
+
+
 def test_html_is_escaped(finding_model, scan, tmp_path):
     report = tmp_path / "r.txt"
     report.write_text("FINDINGS: <script>alert('x')</script> Left pleural effusion & \"more\".")

@@ -81,6 +81,8 @@ def test_sizes_are_kept_apart_from_the_prompt():
         ("Pleural effusion: none.", [("negated", "pleural effusion")]),
         ("FINDINGS: No effusion, but a pneumothorax.",
          [("positive", "pneumothorax"), ("negated", "pleural effusion")]),
+        ("FINDINGS: Pneumothorax: No. Pleural effusion.",
+         [("negated", "pneumothorax"), ("positive", "pleural effusion")]),
         ("HISTORY: Pneumonia.", [("historical", "pneumonia")]),
         ("FINDINGS: History of pneumonia.", [("historical", "pneumonia")]),
         ("FINDINGS: Possible pneumonia.", [("uncertain", "pneumonia")]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from textseg3d.errors import PromptError
@@ -114,7 +114,7 @@ class Vocabulary:
             return PromptRequest(text, "negated", (), codes, (warning,))
         recipes: list[Recipe] = []
         ignored: list[tuple[PromptTarget, list[str]]] = []
-        for target in parsed.targets:
+        for target in self._merged(parsed.targets):
             made = self._recipe(target)
             if made is None:
                 return self._unknown(text, parsed, target.concept, target.side)
@@ -145,6 +145,14 @@ class Vocabulary:
         if len(unique) > MAX_PROMPTS:
             raise PromptError(f"{len(unique)} prompts, more than {MAX_PROMPTS}; use several runs")
         return [self.understand(text) for text in unique]
+
+    def _merged(self, targets: Sequence[PromptTarget]) -> Sequence[PromptTarget]:
+        """Both sides in place of left and right of one thing, where the model knows the pair."""
+        if len(targets) != 2 or {target.side for target in targets} != {"left", "right"}:
+            return targets
+        first, second = (replace(target, side="both", codes=()) for target in targets)
+        known = first.concept in self.tree and self._key(first.concept, "both") in self._by_key
+        return (first,) if first == second and known else targets
 
     def _key(self, concept: str, side: str | None) -> _Key:
         """One key for all ways of saying the same: the only side, or no side, is left out."""

@@ -254,12 +254,7 @@ class _Reader:
     def _words(self, span: SentenceSpan, name: str, specific: str | None) -> tuple[int, int]:
         """Where a sentence names a finding: its longest wording there, or the whole sentence."""
         concept = self.tree.concept(name)
-        wordings = {
-            name,
-            *concept.synonyms,
-            *concept.abbreviations,
-            *((specific,) * bool(specific)),
-        }
+        wordings = {name, *concept.synonyms, *concept.abbreviations, specific or name}
         wordings |= {wording.split()[-1] for wording in wordings}
         sentence = self.text[span.start : span.end]
         for wording in sorted(wordings, key=lambda w: (-len(w), w)):
