@@ -128,3 +128,29 @@ def test_typos():
         assert slip.startswith("left ")
         assert slip != "left kidney"
         assert len(slip) in (10, 11)
+
+
+def test_the_command(tmp_path, capsys):
+    """A model with random weights: its masks mean nothing, but wordings must not change them."""
+    import json
+
+    from tests.model_factory import make_model
+    from textseg3d.cli.main import main
+
+    model = make_model(tmp_path / "model", spacing=(6.0, 6.0, 6.0))
+    write_case(tmp_path / "cases" / "one", "one")
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text(
+        json.dumps({"labels": {"odd thing": {"skip": "odd"}, "spot": {"skip": "small"}}})
+    )
+    out = tmp_path / "out"
+    arguments = ["evaluate", "--model", model, "--cases", tmp_path / "cases", "--prompts"]
+    arguments += ["--mapping", mapping, "-o", out, "--device", "cpu", "--quiet"]
+    assert main([str(a) for a in arguments]) == 0
+    kinds = json.loads((out / "prompts.json").read_text())["kinds"]
+    for kind in ("preferred name", "synonym", "abbreviation", "typo", "long sentence", "negation"):
+        assert kinds[kind]["accuracy"] == 1, kind
+    assert kinds["synonym"]["asked"] == 9
+    assert "| synonym | 9 | 9 |" in (out / "prompts.md").read_text()
+    assert "synonym\t9/9" in capsys.readouterr().out
+    assert main([str(a) for a in [*arguments[:5], "--prompts", "-o", out, "--page", "x"]]) == 2

@@ -84,7 +84,8 @@ def wordings_of(target: Target, tree: KnowledgeTree, *, seed: int = 0) -> list[W
     rng = random.Random(f"{seed} {name}")
     short = {*concept.abbreviations, *concept.sided_forms.get(target.side or "", ())}
     short_words = {word.lower() for form in short for word in form.split()}
-    synonyms, abbreviations = [], []
+    synonyms: list[str] = []
+    abbreviations: list[str] = []
     for text in tree.wordings(target)[1:]:
         words = re.findall(r"\w+", text)
         is_short = any(w.lower() in short_words or w in ("L", "R", "LT", "RT", "Lt", "Rt")
@@ -284,8 +285,8 @@ def prompts_markdown(summary: dict[str, Any]) -> str:
             "| --- | --- | --- | --- |",
         ]
         for row in summary["wrong"]:
-            cells = (row["case"], row["kind"], row["prompt"], row["status"])
-            lines.append(f"| {' | '.join(str(c).replace('|', '&#124;') for c in cells)} |")
+            wrong = [str(row[key]) for key in ("case", "kind", "prompt", "status")]
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in wrong)} |")
     if summary["unknown"]:
         lines += ["", f"Not known to the model: {', '.join(summary['unknown'])}."]
     return "\n".join(lines) + "\n"
