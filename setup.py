@@ -34,8 +34,10 @@ CORE = [
     "blosc2>=3.0",
 ]
 EXTRAS = {
-    # Compressed DICOM transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
-    "dicom": ["pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
+    # DICOM segmentations; compressed transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
+    "dicom": ["highdicom>=0.26", "pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
+    # `textseg3d serve`; its client needs nothing but numpy.
+    "server": ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30"],
     # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
     "huggingface": ["transformers>=4.40"],
     # Converted nnU-Nets: the package that their networks come from.
@@ -51,6 +53,10 @@ EXTRAS = {
         "scikit-image>=0.22",
         "SimpleITK>=2.3",
         "highdicom>=0.26",
+        "dcmqi>=1.5",
+        "fastapi>=0.115",
+        "uvicorn>=0.30",
+        "slicerio>=1.4",
         "monai>=1.6",
         "nnunetv2>=2.6",
         "pylibjpeg[all]>=2.0",

@@ -57,6 +57,7 @@ ALLOWED = {
     "api": EXPORT,
     "cli": TOP | {"cli", "server"},
     "server": TOP | {"server"},
+    "client": BASE | {"client"},
 }
 # Module names of what setup.py names, where they differ from the distribution's.
 IMPORT_NAMES = {

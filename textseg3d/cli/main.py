@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "plan_and_preprocess": Command("textseg3d.cli.plan_and_preprocess", "both, in one go"),
     "train": Command("textseg3d.cli.train", "train a model from plans and labelled scans"),
     "evaluate": Command("textseg3d.cli.evaluate", "score predicted masks or a model"),
+    "serve": Command("textseg3d.cli.serve", "keep a model warm for other programs"),
     "models": Command("textseg3d.cli.models", "list, describe, download and verify models"),
     "convert": Command("textseg3d.cli.convert", "make a model folder of an nnU-Net's weights"),
     "doctor": Command("textseg3d.cli.doctor", "show versions, device, memory, what is missing"),

@@ -1,0 +1,1 @@
+"""The local server: a model that stays warm, asked over HTTP by programs on the same machine."""
