@@ -17,7 +17,8 @@ EPSILON = 1e-8
 
 def _ct(values: Values, mask: NDArray[np.bool_] | None, statistics: dict[str, float]) -> Values:
     clipped = values.clip(statistics["percentile_00_5"], statistics["percentile_99_5"])
-    return (clipped - statistics["mean"]) / max(statistics["std"], EPSILON)
+    scaled = (clipped - statistics["mean"]) / max(statistics["std"], EPSILON)
+    return scaled.astype(np.float32, copy=False)
 
 
 def _zscore(values: Values, mask: NDArray[np.bool_] | None, statistics: dict[str, float]) -> Values:
