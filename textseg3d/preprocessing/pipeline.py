@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,11 +77,11 @@ class Estimate:
 
 def estimate(fingerprint: Fingerprint, plans: Plans, configuration: Configuration) -> Estimate:
     """Disk and memory that a configuration's preprocessing needs."""
-    spacing = np.array(configuration.spacing)[list(plans.transpose_backward)]
+    spacing = [configuration.spacing[axis] for axis in plans.transpose_backward]
     channels = len(fingerprint.foreground_intensity_properties_per_channel)
-    before = [int(np.prod(shape)) for shape in fingerprint.shapes_after_crop]
+    before = [math.prod(shape) for shape in fingerprint.shapes_after_crop]
     after = [
-        int(np.prod(new_shape(shape, old, spacing)))
+        math.prod(new_shape(shape, old, spacing))
         for shape, old in zip(fingerprint.shapes_after_crop, fingerprint.spacings, strict=True)
     ]
     largest = max(b + a for b, a in zip(before, after, strict=True))
