@@ -87,6 +87,7 @@ class Predictor:
             seconds=dict(progress.seconds),
             warnings=volume.warnings,
             exporter=self.exporter,
+            midline=line[0] if line[1] else None,
         )
 
 
