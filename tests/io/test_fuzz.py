@@ -8,13 +8,15 @@ import os
 import tracemalloc
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.uid import generate_uid
 
-from tests.io.dicom_files import ct_slice, stored_values
+from tests.io.dicom_files import ct_series, ct_slice, read_sorted, save, stored_values
 from tests.io.faults import itk_image
 from tests.io.nifti_files import FIELDS, nifti_bytes, voxels
 from textseg3d.errors import InputError
@@ -162,4 +164,27 @@ def test_dicom_bytes(tmp_path, offset, word):
 def test_dicom_cut_off(tmp_path, size):
     path = tmp_path / "slice.dcm"
     path.write_bytes(DICOM[:size])
+    attempt(path)
+
+
+@pytest.fixture(scope="module")
+def enhanced(tmp_path_factory):
+    folder = save(ct_series(), tmp_path_factory.mktemp("enhanced"))
+    image = hd.legacy.LegacyConvertedEnhancedCTImage(
+        read_sorted(folder), generate_uid(), 7, generate_uid(), 1
+    )
+    buffer = io.BytesIO()
+    image.save_as(buffer)
+    return buffer.getvalue()
+
+
+@settings(QUICK, max_examples=15)  # each has 16 frames to parse
+@given(place=st.floats(0, 1), word=st.binary(min_size=1, max_size=2))
+def test_enhanced_dicom_bytes(tmp_path, enhanced, place, word):
+    data = bytearray(enhanced)
+    header_bytes = enhanced.index(b"\xe0\x7f\x10\x00") + 12
+    offset = 132 + int(place * (header_bytes - 132))
+    data[offset : offset + len(word)] = word
+    path = tmp_path / "enhanced.dcm"
+    path.write_bytes(data)
     attempt(path)

@@ -109,7 +109,9 @@ def read_dicom_zip(path: Path, log: FindingLog, options: ReadOptions) -> Volume:
 def _series(files: list[Any], log: FindingLog, options: ReadOptions) -> SeriesFacts:
     try:
         return series_facts(files, options)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # elements of functional groups are parsed here, damaged ones too
         log.reject(
             "D12",
             f"damaged DICOM header ({type(error).__name__}: {error}); export the series again",

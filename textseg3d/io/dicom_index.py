@@ -72,6 +72,19 @@ _WANTED = [
     "PerFrameFunctionalGroupsSequence",
 ]
 
+_WHOLE = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+_REAL = ("RescaleSlope", "RescaleIntercept", "SliceThickness", "SpacingBetweenSlices")
+_PADDING = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+
 
 @dataclass(frozen=True)
 class DicomFile:
@@ -189,7 +202,30 @@ def read_header(path: Path) -> Any:
             raise ValueError("it ends before its SOP class and instance UID")
         for _ in header:  # converts raw elements now, so that a damaged one fails here
             pass
+        _check_numbers(header)
     return header
+
+
+def _check_numbers(header: Any) -> None:
+    """Elements that are used as numbers are one number each; empty ones are taken out.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for key in (*_WHOLE, *_REAL, *_PADDING):
+        value = header.get(key)
+        if value is None or value == "" or value == b"":
+            if key in header:
+                del header[key]
+            continue
+        if key in _PADDING and isinstance(value, bytes):  # its type is not known to the reader
+            continue
+        try:
+            number = float(value)
+            if key in _WHOLE and not number.is_integer():
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{key} is {str(value)[:20]!r}, not a number") from None
 
 
 def _is_dicomdir(header: Any) -> bool:

@@ -153,14 +153,15 @@ def _frames(
             warnings.simplefilter("ignore")
             with ClampedFile(file.path) as opened:
                 data = pydicom.dcmread(opened, force=True)
+            stored_bytes = len(data.PixelData or b"") if "PixelData" in data else None
     except MemoryError:
         raise
     except Exception as error:  # damaged DICOM raises anything
         _undecodable(file, error, log)
-    if "PixelData" not in data:
+    if stored_bytes is None:
         log.reject("D7", f"{file.path.name} has no pixel data; export the series again")
     raw = transfer_syntax(file) in _uncompressed()
-    expected, got = rows * columns * frames * bits // 8, len(data.PixelData or b"")
+    expected, got = rows * columns * frames * bits // 8, stored_bytes
     if raw and (got < expected or got > expected + 1 + expected % 2):
         log.reject(
             "D7",
