@@ -100,7 +100,7 @@ def test_help_needs_no_torch():
     )
     assert done.stderr.endswith("False")
     assert "--probabilities" in done.stdout
-    for absent in ("--executor", "--shard", "--workers", "dicom-seg", "seg.nrrd", "--fast"):
+    for absent in ("--executor", "--shard", "--workers", "--fast"):
         assert absent not in done.stdout
 
 
@@ -122,7 +122,7 @@ def test_help_needs_no_torch():
         (["-i", "SCAN", "-p", "liver", "-o", "SCAN", "--overwrite"], 2, "scan itself"),
         (["-i", "SCAN", "-p", "liver", "-o", "OUT.mha"], 2, "neither"),
         (["-i", "SCAN", "-p", "liver", "--device", "cuda:77"], 2, "device"),
-        (["-i", "SCAN", "-p", "liver", "--format", "dicom-seg"], 2, "invalid choice"),
+        (["-i", "SCAN", "-p", "liver", "--format", "rtstruct"], 2, "invalid choice"),
         (["-i", "NOTHING.nii.gz", "-p", "liver"], 3, "no such file"),
         (["-i", "BROKEN", "-p", "liver"], 3, "N1"),
         (["-i", "SCAN", "-p", "liver", "--jobs", "jobs.json"], 2, "leave out"),

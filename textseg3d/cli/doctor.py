@@ -27,12 +27,20 @@ CORE_PACKAGES = {
     "matplotlib": ("matplotlib", "previews and loss curves"),
     "huggingface_hub": ("huggingface_hub", "models from a hub"),
     "filelock": ("filelock", "models from a hub"),
+    "blosc2": ("blosc2", "preprocessed cases"),
 }
 OPTIONAL_PACKAGES = {
     "highdicom": ("highdicom", "DICOM segmentations: pip install 'textseg3d[dicom]'"),
     "pylibjpeg": ("pylibjpeg", "compressed DICOM: pip install 'textseg3d[dicom]'"),
     "jpeg_ls": ("pyjpegls", "JPEG-LS DICOM: pip install 'textseg3d[dicom]'"),
     "transformers": ("transformers", "other text encoders: pip install 'textseg3d[huggingface]'"),
+    "fastapi": ("fastapi", "the local server: pip install 'textseg3d[server]'"),
+    "starlette": ("starlette", "the local server: pip install 'textseg3d[server]'"),
+    "uvicorn": ("uvicorn", "the local server: pip install 'textseg3d[server]'"),
+    "dynamic_network_architectures": (
+        "dynamic_network_architectures",
+        "converted nnU-Nets: pip install 'textseg3d[nnunet]'",
+    ),
 }
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
