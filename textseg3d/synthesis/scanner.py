@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from textseg3d.synthesis.noise import blur, chance, smooth_noise, uniform
 
 
-def relight(rng: torch.Generator, hu: Tensor, labels: Tensor, strength: float = 25.0) -> Tensor:
+def relight(rng: torch.Generator, hu: Tensor, labels: Tensor, strength: float = 40.0) -> Tensor:
     """Shift each labelled structure of a real scan by its own offset: another contrast phase.
 
     Args:
