@@ -98,6 +98,19 @@ def scan_array(seed=0):
     return (rng.normal(size=(20, 24, 22)).cumsum(0) * 60).clip(-1000, 1000).astype(np.int16)
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """As many threads as the server has: sums over another number differ in their last bits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_answers_are_those_of_the_command_line(server, model, tmp_path):
     array, affine = scan_array(), np.diag([3.0, 3, 4, 1])
     scan = tmp_path / "scan.nii.gz"
@@ -128,6 +141,7 @@ def test_answers_are_those_of_the_command_line(server, model, tmp_path):
         result.array("no spleen")
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_an_array_and_a_warm_second_prompt(server, model):
     from textseg3d import Segmenter
 
