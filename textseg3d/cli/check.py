@@ -11,6 +11,15 @@ from textseg3d.io.findings import VERDICTS, Finding, FindingLog
 from textseg3d.io.options import DEFAULT_MAX_VOXELS
 
 HELP = "look at a scan with every reading rule, and say what is wrong with it"
+# Names of the options of `add_reading_options`, as `read_volume` takes them.
+READING = (
+    "series",
+    "volume_index",
+    "assume_orientation",
+    "allow_missing_slices",
+    "resample_shear",
+    "max_voxels",
+)
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textseg3d.cli.check import add_reading_options
+from textseg3d.cli.check import READING, add_reading_options
 from textseg3d.cli.logs import emit, progress_reporter, wants_json
 from textseg3d.errors import InputError, UsageError
 
@@ -18,14 +18,6 @@ HELP = (
     "Look up the findings of a report in its scan: each positive finding that the model knows "
     "becomes a mask; negated, uncertain and historical ones are listed as such. The report must "
     "be English plain text (UTF-8). Research use only, not a medical device."
-)
-READING = (
-    "series",
-    "volume_index",
-    "assume_orientation",
-    "allow_missing_slices",
-    "resample_shear",
-    "max_voxels",
 )
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textseg3d.cli.check import add_reading_options
+from textseg3d.cli.check import READING, add_reading_options
 from textseg3d.cli.logs import emit, progress_reporter, report_error, wants_json
 from textseg3d.errors import Cancelled, CasesFailedError, TextSegError, UsageError
 
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 HELP = (
     "Segment what prompts in plain words describe. Masks lie on the scan's own grid, one file per "
     "prompt, with <case>.json beside them. Research use only, not a medical device."
-)
-READING = (
-    "series",
-    "volume_index",
-    "assume_orientation",
-    "allow_missing_slices",
-    "resample_shear",
-    "max_voxels",
 )
 log = logging.getLogger(__name__)
 
