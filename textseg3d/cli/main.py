@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "ground": Command("textseg3d.cli.ground", "look up the findings of a report in a scan"),
     "prompt": Command("textseg3d.cli.prompt", "show how a prompt is understood, without a scan"),
     "check": Command("textseg3d.cli.check", "check whether a scan is safe to segment"),
+    "import": Command("textseg3d.cli.import_dataset", "datasets of other layouts as nnU-Net's"),
     "plan": Command("textseg3d.cli.plan", "fingerprint and plans of a dataset, as nnU-Net's"),
     "preprocess": Command("textseg3d.cli.preprocess", "bring a planned dataset to its grid"),
     "plan_and_preprocess": Command("textseg3d.cli.plan_and_preprocess", "both, in one go"),
