@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -200,9 +197,44 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path):
         pipeline.preprocess_dataset(dataset, plans, "3d_fullres", tmp_path / "out")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_killed_runs_end_with_the_same_bytes(tmp_path):
-    count = 6
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from textseg3d.dataset import Dataset
+from textseg3d.plans import Plans
+from textseg3d.preprocessing import pipeline
+
+torch.set_num_threads(1)  # a fork loses threads
+root = Path(sys.argv[1])
+arguments = Dataset.load(root / "raw/Dataset007_X"), Plans.load(root / "plans.json"), "3d_fullres"
+
+def run(out):
+    child = os.fork()
+    if child == 0:
+        pipeline.preprocess_dataset(*arguments, root / out)
+        os._exit(0)
+    return child
+
+start = time.perf_counter()
+assert os.waitpid(run("whole"), 0)[1] == 0
+whole, draw, kills = time.perf_counter() - start, random.Random(0), 0
+store = pipeline.store_folder(root / "killed", arguments[1].configuration("3d_fullres"))
+while kills < 10:
+    child = run("killed")
+    time.sleep(draw.uniform(0.02, 0.35) * whole)
+    os.kill(child, signal.SIGKILL)
+    kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    done = sorted(store.glob("*.json"))
+    if len(done) == len(arguments[0].cases):  # leave something to do for the next one
+        draw.choice(done).unlink()
+    print(kills, len(done))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+def test_ten_killed_runs_end_with_the_same_bytes(tmp_path):
+    count = 8
     folder = make_dataset(
         tmp_path / "raw" / "Dataset007_X",
         shapes=((24, 60, 60),) * count, spacings=((2.0, 1.0, 1.0),) * count,
@@ -210,28 +242,13 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path):
     dataset, _, data = planned(folder, [1.5, 1.2, 1.2])
     plans = Plans.from_dict(data)
     plans.save(tmp_path / "plans.json")
-    script = (
-        "import sys; from pathlib import Path; from textseg3d.dataset import Dataset;"
-        "from textseg3d.plans import Plans; from textseg3d.preprocessing import pipeline;"
-        "p = Path(sys.argv[1]); pipeline.preprocess_dataset(Dataset.load(p / 'raw/Dataset007_X'),"
-        "Plans.load(p / 'plans.json'), '3d_fullres', p / 'killed')"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path)], capture_output=True, text=True, check=False
     )
-    store = pipeline.store_folder(tmp_path / "killed", plans.configuration("3d_fullres"))
-    rng, kills = np.random.default_rng(0), 0
-    for _ in range(3):
-        done = len(CaseStore(store).names()) if store.is_dir() else 0
-        process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            if store.is_dir() and len(CaseStore(store).names()) > done:
-                break
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.03))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills > 0
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("10 ")
     pipeline.preprocess_dataset(dataset, plans, "3d_fullres", tmp_path / "killed")
-    whole = pipeline.preprocess_dataset(dataset, plans, "3d_fullres", tmp_path / "whole")
-    assert files_of(store) == files_of(whole.folder)
+    store = pipeline.store_folder(tmp_path / "killed", plans.configuration("3d_fullres"))
+    whole = pipeline.store_folder(tmp_path / "whole", plans.configuration("3d_fullres"))
+    assert len(CaseStore(store).names()) == count
+    assert files_of(store) == files_of(whole)
