@@ -8,7 +8,9 @@ from safetensors.torch import load_file
 
 from tests.training.toy import ToyEncoder, configuration, write_training_set
 from textseg3d.errors import Cancelled, InputError
+from textseg3d.training.cases import TrainingSet
 from textseg3d.training.loop import TrainSettings, learning_rate, train
+from textseg3d.training.sampling import WindowDataset
 
 
 def settings(steps, **changes):
@@ -21,7 +23,8 @@ def run(tmp_path, name, steps, **options):
     data = tmp_path / "data"
     if not data.exists():
         write_training_set(data)
-    return train(data, configuration(), ToyEncoder(), tmp_path / name, settings(steps), **options)
+    source = WindowDataset(data, TrainingSet.load(data), configuration(), seed=0, prompts=4)
+    return train(source, ToyEncoder(), tmp_path / name, settings(steps), **options)
 
 
 def test_learning_rate_warms_up_holds_and_decays():

@@ -44,13 +44,16 @@ def run(args: argparse.Namespace) -> int:
     from textseg3d.inference.device import tune_process
     from textseg3d.plans import Plans
     from textseg3d.text.encoder import load_encoder
+    from textseg3d.training.cases import TrainingSet
     from textseg3d.training.loop import TrainSettings, train
     from textseg3d.training.model_folder import write_model_folder
+    from textseg3d.training.sampling import WindowDataset
     from textseg3d.zoo import ModelCard, write_card
 
     tune_process()
     plans = Plans.load(args.plans)
     configuration = plans.configuration(args.configuration)
+    data = TrainingSet.load(args.data)
     if not args.export_only:
         settings = TrainSettings(
             steps=args.steps,
@@ -60,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
             loaders=args.loaders,
         )
         encoder = load_encoder(args.text)
-        train(args.data, configuration, encoder, args.out, settings, resume=args.resume)
+        source = WindowDataset(args.data, data, configuration, args.seed, args.prompts)
+        train(source, encoder, args.out, settings, resume=args.resume)
     folder = args.model_folder or args.out / "model"
-    concepts = write_model_folder(args.out, folder, args.data, plans, args.configuration, args.text)
+    concepts = [target.name for target in data.targets]
+    write_model_folder(args.out, folder, concepts, plans, args.configuration, args.text)
     words = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
     unknown = {
         "name": folder.name,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from textseg3d.errors import InputError
 
 NAME = "checkpoint.safetensors"
+BEST = "checkpoint_best.safetensors"
 
 
 def save_checkpoint(
@@ -23,8 +24,6 @@ def save_checkpoint(
     settings: dict[str, object],
 ) -> None:
     """Write atomically; ``step`` is the number of finished optimiser steps."""
-    from safetensors.torch import save_file
-
     tensors = {f"model.{k}": v for k, v in network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
     for name, parameter in network.named_parameters():
@@ -32,10 +31,20 @@ def save_checkpoint(
         for key in ("exp_avg", "exp_avg_sq"):
             if key in state:
                 tensors[f"{key}.{name}"] = state[key]
-    temporary = folder / f".{NAME}.{os.getpid()}"
-    plain = {k: v.detach().contiguous() for k, v in tensors.items()}
-    save_file(plain, temporary, {"step": str(step), "settings": json.dumps(settings)})
-    os.replace(temporary, folder / NAME)
+    _write(folder / NAME, tensors, {"step": str(step), "settings": json.dumps(settings)})
+
+
+def save_average(path: Path, average: dict[str, Tensor], step: int) -> None:
+    """Write the averaged weights alone, atomically."""
+    _write(path, {f"average.{k}": v for k, v in average.items()}, {"step": str(step)})
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    os.replace(temporary, path)
 
 
 def load_checkpoint(
@@ -51,7 +60,8 @@ def load_checkpoint(
     path = folder / NAME
     if not path.is_file():
         raise InputError(f"{folder}: no {NAME} to continue from; start without --continue")
-    with safe_open(path, framework="pt") as file:
+    device = next(network.parameters()).device
+    with safe_open(path, framework="pt", device=str(device)) as file:
         step = int(file.metadata()["step"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     try:

@@ -10,32 +10,41 @@ PRESENCE_WEIGHT = 0.2
 OWN_WEIGHT = 0.1
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, eps: float = 1.0) -> Tensor:
+def soft_dice_loss(
+    logits: Tensor, target: Tensor, eps: float = 1.0, known: Tensor | None = None
+) -> Tensor:
     """1 - soft Dice per prompt [P]; logits and target (fractions in [0, 1]) are [P, ...].
 
     Milletari et al., V-Net (3DV 2016), with plain sums in the denominator as nnU-Net has it.
+    ``known`` [...] weighs the voxels.
     """
     p, t = logits.sigmoid().flatten(1), target.flatten(1)
+    if known is not None:
+        p, t = p * known.flatten(), t * known.flatten()
     return 1 - (2 * (p * t).sum(1) + eps) / (p.sum(1) + t.sum(1) + eps)
 
 
-def prompt_loss(logits: Tensor, target: Tensor) -> Tensor:
+def prompt_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean over prompts of cross-entropy, plus two terms for those with any target (scalar).
 
     Dice of an empty target only measures the smoothing constant, so it is left out there. The
     cross-entropy of the target's own voxels, lightly weighted, keeps a thin structure from
     sinking: once its probability is near zero everywhere, Dice has no gradient left and the
     plain mean hardly sees a few hundred voxels (measured: spinal cord at logit -8 after 1,300
-    steps without it).
+    steps without it). ``known`` [...] weighs the voxels, 0 where the truth is not known.
     """
     logits, target = logits.float(), target.float()
     bce = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    loss = bce.mean()
+    if known is None:
+        loss = bce.mean()
+    else:
+        bce = bce * known
+        loss = bce.sum() / (known.sum() * len(bce)).clamp_min(1)
     there = target.flatten(1).any(1)
     if there.any():
         on, voxels = target[there].flatten(1), bce[there].flatten(1)
         own = (voxels * on).sum(1) / on.sum(1)
-        dice = soft_dice_loss(logits[there], target[there])
+        dice = soft_dice_loss(logits[there], target[there], known=known)
         loss = loss + (dice + OWN_WEIGHT * own).sum() / len(there)
     return loss
 
@@ -51,7 +60,11 @@ def presence_loss(logits: Tensor, presence: Tensor) -> Tensor:
 
 
 def total_loss(
-    levels: dict[int, Tensor], targets: dict[int, Tensor], presence: Tensor, truth: Tensor
+    levels: dict[int, Tensor],
+    targets: dict[int, Tensor],
+    presence: Tensor,
+    truth: Tensor,
+    known: dict[int, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum over strides, and the parts for the log.
 
@@ -59,8 +72,9 @@ def total_loss(
         levels: stride → logits [P, ...]; stride 1 is the full-resolution crop.
         targets: stride → target fractions, same shapes.
         presence: logits [P]; truth: 1, 0 or -1 [P].
+        known: stride → share of each cell whose truth is known [...].
     """
-    parts = {s: prompt_loss(levels[s], targets[s]) for s in levels}
+    parts = {s: prompt_loss(levels[s], targets[s], known and known[s]) for s in levels}
     there = presence_loss(presence, truth)
     loss = torch.stack([LEVEL_WEIGHTS[s] * part for s, part in parts.items()]).sum()
     log = {f"stride{s}": float(part.detach()) for s, part in parts.items()}

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from textseg3d.errors import InputError
 from textseg3d.plans.schema import Plans
 from textseg3d.text.bank import EmbeddingBank
 from textseg3d.text.encoder import load_encoder
-from textseg3d.training.cases import TrainingSet
 from textseg3d.training.checkpoint import NAME
+from textseg3d.training.tune import merge_low_rank
 
 WEIGHTS, PLANS, TEXT, BANK = "model.safetensors", "plans.json", "text", "bank.safetensors"
 
 
 def write_model_folder(
-    run: Path, folder: Path, data: Path, plans: Plans, configuration: str, text: Path
-) -> list[str]:
+    run: Path,
+    folder: Path,
+    concepts: Sequence[str],
+    plans: Plans,
+    configuration: str,
+    text: Path,
+    checkpoint: str = NAME,
+) -> None:
     """Write everything but the card, which needs words and measurements.
 
     Args:
         run: run folder with a checkpoint; its averaged weights are stored in bf16.
         folder: model folder; made if needed.
-        data: training set, whose targets are the model's concepts.
+        concepts: canonical names of what it was trained on.
         plans: their one configuration ``configuration`` is kept.
         text: encoder folder, copied unless it is the model's own already.
-
-    Returns:
-        The concepts (canonical names) that the model was trained on.
+        checkpoint: name of the file in ``run``.
 
     Raises:
         InputError: if the run has no checkpoint.
@@ -38,22 +43,21 @@ def write_model_folder(
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    checkpoint = run / NAME
-    if not checkpoint.is_file():
-        raise InputError(f"{run}: no {NAME}; train first")
+    path = run / checkpoint
+    if not path.is_file():
+        raise InputError(f"{run}: no {checkpoint}; train first")
     folder.mkdir(parents=True, exist_ok=True)
-    with safe_open(checkpoint, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         step = file.metadata()["step"]
-        weights = {
-            key.removeprefix("average."): file.get_tensor(key).to(torch.bfloat16).contiguous()
+        average = {
+            key.removeprefix("average."): file.get_tensor(key)
             for key in file.keys()  # noqa: SIM118
             if key.startswith("average.")
         }
+    weights = {k: v.to(torch.bfloat16).contiguous() for k, v in merge_low_rank(average).items()}
     save_file(weights, folder / WEIGHTS, {"step": step})
     kept = {configuration: plans.configuration(configuration)}
     dataclasses.replace(plans, configurations=kept).save(folder / PLANS)
     if text.resolve() != (folder / TEXT).resolve():
         shutil.copytree(text, folder / TEXT, dirs_exist_ok=True)
-    concepts = [target.name for target in TrainingSet.load(data).targets]
-    EmbeddingBank.build(load_encoder(folder / TEXT), concepts).save(folder / BANK)
-    return concepts
+    EmbeddingBank.build(load_encoder(folder / TEXT), list(concepts)).save(folder / BANK)

@@ -36,6 +36,15 @@ class PromptFeatures:
             torch.tensor(first),
         )
 
+    def to(self, device: torch.device) -> PromptFeatures:
+        """The same on another device."""
+        return PromptFeatures(
+            self.tokens.to(device),
+            self.mask.to(device),
+            self.pooled.to(device),
+            self.first_row.to(device),
+        )
+
     def select(self, targets: Tensor, wordings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features of (target, wording) pairs: [P, L, E], [P, L], [P, E]."""
         rows = self.first_row[targets] + wordings
