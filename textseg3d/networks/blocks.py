@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from textseg3d.networks.kernels import norm_act
+
 
 class InstanceNorm(nn.Module):
     """InstanceNorm3d with affine weights (no running statistics, eps 1e-5), layout-preserving.
@@ -43,7 +45,6 @@ class ResidualBlock(nn.Module):
         self.norm1 = InstanceNorm(out_channels)
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.norm2 = InstanceNorm(out_channels)
-        self.act = nn.LeakyReLU(0.01, inplace=True)
         shortcut: list[nn.Module] = []
         if stride > 1:
             shortcut.append(nn.AvgPool3d(stride, stride))
@@ -53,9 +54,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        y = self.act(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        return self.act(y + self.shortcut(x))
+        y = norm_act(self.conv1(x), self.norm1)
+        return norm_act(self.conv2(y), self.norm2, self.shortcut(x))
 
 
 def space_to_depth(x: Tensor, factor: int) -> Tensor:

@@ -5,8 +5,31 @@ Only this part is run per prompt; prompts never see each other (each is its own 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+from textseg3d.networks.kernels import attention
+
+
+@dataclass(frozen=True)
+class ImageProjections:
+    """What the attention layers make of a window's image tokens; no prompt changes it.
+
+    Attributes:
+        keys_values: per layer, keys and values [1, heads, M, d] of all image tokens.
+        near: [1, n, width], the tokens of stride 8.
+        query: [1, heads, n, d] of ``near``.
+    """
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    near: Tensor
+    query: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors in it that own memory."""
+        return [t for pair in self.keys_values for t in pair] + [self.query]
 
 
 class Attention(nn.Module):
@@ -28,14 +51,18 @@ class Attention(nn.Module):
         self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
     ) -> Tensor:
         """x [P, N, d] → [P, N, d]."""
-        k, v = keys_values
-        q = self._split(self.to_q(x))
-        k, v = k.expand(q.shape[0], -1, -1, -1), v.expand(q.shape[0], -1, -1, -1)
-        # Few tokens on one side: two small products beat the flash kernel on CPU, also backwards.
-        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-        y = scores.softmax(dim=-1).to(v.dtype) @ v
+        return self.attend(self.query(x), keys_values, mask)
+
+    def query(self, x: Tensor) -> Tensor:
+        """Queries [P, heads, N, d/heads] of ``x``; may be kept between prompts."""
+        return self._split(self.to_q(x))
+
+    def attend(
+        self, query: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """Projected queries and keys [P or 1, heads, N, d/heads] → [P, N, d]."""
+        prompts = max(query.shape[0], keys_values[0].shape[0])
+        y = attention(query.expand(prompts, -1, -1, -1), *keys_values, mask)
         return self.out(y.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -55,11 +82,11 @@ class PromptLayer(nn.Module):
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
-    def forward(self, x: Tensor, mask: Tensor, image: Tensor) -> Tensor:
-        """x [P, L, d], mask [P, L], image tokens [1, M, d] → [P, L, d]."""
+    def forward(self, x: Tensor, mask: Tensor, image: tuple[Tensor, Tensor]) -> Tensor:
+        """x [P, L, d], mask [P, L], keys and values of the image tokens → [P, L, d]."""
         y = self.norm_self(x)
         x = x + self.self_attention(y, self.self_attention.project(y), mask)
-        x = x + self.cross_attention(self.norm_cross(x), self.cross_attention.project(image))
+        x = x + self.cross_attention(self.norm_cross(x), image)
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -131,14 +158,19 @@ class PromptAttention(nn.Module):
         ]
         return self.norm_image(torch.cat(tokens, dim=1))
 
+    def project(self, image: Tensor, n_coarse: int) -> ImageProjections:
+        """Project the image tokens [1, M, width], of which the first ``n_coarse`` are stride 8."""
+        near = image[:, :n_coarse]
+        pairs = [layer.cross_attention.project(image) for layer in self.layers]
+        return ImageProjections(pairs, near, self.image_attention.query(near))
+
     def forward(
-        self, image: Tensor, n_coarse: int, tokens: Tensor, mask: Tensor, pooled: Tensor
+        self, image: ImageProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Answer P prompts on one window.
 
         Args:
-            image: [1, M, width] of :meth:`image_tokens`; the first ``n_coarse`` are stride 8.
-            n_coarse: number of stride-8 tokens.
+            image: of :meth:`project`.
             tokens: [P, L, E]; mask: bool [P, L]; pooled: [P, E].
 
         Returns:
@@ -148,13 +180,13 @@ class PromptAttention(nn.Module):
         query_token = self.from_pooled(self.norm_pooled(pooled))[:, None]
         x = torch.cat([query_token, self.from_text(self.norm_text(tokens))], dim=1)
         mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        for layer in self.layers:
-            x = layer(x, mask, image)
+        for layer, keys_values in zip(self.layers, image.keys_values, strict=True):
+            x = layer(x, mask, keys_values)
         x = self.norm_out(x)
         query = x[:, 0]
 
-        near = image[:, :n_coarse].expand(x.shape[0], -1, -1)
-        prompted = near + self.image_attention(near, self.image_attention.project(x), mask)
+        answered = self.image_attention.project(x)
+        prompted = image.near + self.image_attention.attend(image.query, answered, mask)
         prompted = self.norm_prompted(prompted)
         coarse = torch.einsum("pnd,pd->pn", prompted, self.coarse_query(query))
         coarse = coarse * prompted.shape[-1] ** -0.5 + self.coarse_bias(query)

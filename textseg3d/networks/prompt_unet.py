@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from textseg3d.networks.blocks import ResidualBlock, depth_to_space, space_to_depth, upsample
-from textseg3d.networks.prompt_attention import PromptAttention
+from textseg3d.networks.prompt_attention import ImageProjections, PromptAttention
 
 STEM = 2  # space-to-depth factor between the input grid and the first stage
 
@@ -138,12 +138,24 @@ class PromptUNet(nn.Module):
         y = self.act(self.fine1(y.contiguous(memory_format=torch.channels_last_3d)))
         return self.act(self.fine2(y))
 
+    def project(self, features: ImageFeatures) -> ImageProjections:
+        """What the attention makes of a window whatever is asked; keep it for many prompts."""
+        n_coarse = int(torch.Size(features.coarse_shape).numel())
+        projected: ImageProjections = self.prompt.project(features.tokens, n_coarse)
+        return projected
+
     def answer(
-        self, features: ImageFeatures, tokens: Tensor, mask: Tensor, pooled: Tensor
+        self,
+        features: ImageFeatures,
+        tokens: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        projected: ImageProjections | None = None,
     ) -> PromptAnswer:
         """Attend P prompts (tokens [P, L, E], mask [P, L], pooled [P, E]) to one window."""
-        n_coarse = int(torch.Size(features.coarse_shape).numel())
-        queries, coarse, presence = self.prompt(features.tokens, n_coarse, tokens, mask, pooled)
+        if projected is None:
+            projected = self.project(features)
+        queries, coarse, presence = self.prompt(projected, tokens, mask, pooled)
         return PromptAnswer(queries, coarse.unflatten(1, features.coarse_shape), presence)
 
 

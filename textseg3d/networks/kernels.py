@@ -1,0 +1,83 @@
+"""Where the networks and the engine take a Triton kernel, and where torch's own operations.
+
+The kernels run on CUDA and HIP tensors that need no gradient, and where
+``textseg3d_kernels.use_backend("triton")`` forces them (its interpreter, in tests). On a CPU the
+plain operations below are faster than the kernels' references.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import ModuleType
+
+from torch import Tensor, nn
+
+MAX_TEXT_TOKENS = 32  # of the attention kernels
+MAX_HEAD_WIDTH = 128
+
+
+@lru_cache(maxsize=1)
+def _package() -> ModuleType | None:
+    try:
+        import textseg3d_kernels
+    except ModuleNotFoundError:  # a checkout without kernels/ on its path
+        return None
+    return textseg3d_kernels
+
+
+def kernels_for(*tensors: Tensor | None) -> ModuleType | None:
+    """The package of kernels if its Triton side is to be used on these tensors, else None."""
+    package = _package()
+    if package is None:
+        return None
+    return package if package.dispatch.selected(*tensors) == "triton" else None
+
+
+def norm_act(
+    x: Tensor, norm: nn.Module, residual: Tensor | None = None, negative_slope: float = 0.01
+) -> Tensor:
+    """LeakyReLU(norm(x) + residual) on [B, C, D, H, W]: one kernel (K4), or three operations.
+
+    Args:
+        x: input; may be overwritten.
+        norm: instance norm with ``weight`` and ``bias``, eps 1e-5.
+        residual: of x's shape, or None.
+        negative_slope: of the activation.
+    """
+    kernels = kernels_for(x, residual, norm.weight, norm.bias)
+    if kernels is not None:
+        result: Tensor = kernels.instance_norm(
+            x, norm.weight, norm.bias, residual=residual, negative_slope=negative_slope
+        )
+        return result
+    y = norm(x)
+    if residual is not None:
+        y = y + residual
+    return nn.functional.leaky_relu(y, negative_slope, inplace=True)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention between image tokens and text tokens, either way (K5).
+
+    Args:
+        q: [P, heads, N, d].
+        k, v: [P or 1, heads, M, d]; at least one of N and M is small.
+        mask: bool [P, M], True = use; None means all.
+
+    Returns:
+        [P, heads, N, d].
+    """
+    k, v = k.expand(q.shape[0], -1, -1, -1), v.expand(q.shape[0], -1, -1, -1)
+    fits = min(q.shape[2], k.shape[2]) <= MAX_TEXT_TOKENS and q.shape[3] <= MAX_HEAD_WIDTH
+    kernels = kernels_for(q, k, v, mask) if fits else None
+    if kernels is not None:
+        few_keys = k.shape[2] <= MAX_TEXT_TOKENS
+        run = kernels.image_to_text_attention if few_keys else kernels.text_to_image_attention
+        rows = (t.transpose(1, 2).to(v.dtype) for t in (q, k, v))
+        result: Tensor = run(*rows, mask).transpose(1, 2)
+        return result
+    # Few tokens on one side: two small products beat the flash kernel on CPU, also backwards.
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+    return scores.softmax(dim=-1).to(v.dtype) @ v
