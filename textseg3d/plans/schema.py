@@ -25,8 +25,9 @@ class Intensity:
 
     Attributes:
         scheme: "windows": each [low, high] window of HU is clipped and scaled to [-1, 1] and
-            becomes a channel of its own (CT). "zscore": clip to the percentiles inside the
-            body, then subtract mean and divide by standard deviation there (MR, PET).
+            becomes a channel of its own (CT). "zscore": clip to the lower percentile of all
+            values and the upper one inside the body, then subtract mean and divide by standard
+            deviation of the body (MR, PET).
         windows: HU windows of scheme "windows".
         percentiles: clip of scheme "zscore".
         outside: value (in scan units) that stands for "no scan here" when padding.
@@ -61,6 +62,27 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one window costs, as `textseg3d.plans.cost` estimates it.
+
+    Attributes:
+        parameters: trained numbers of the network.
+        gflops_per_window: of the image side, 10⁹.
+        gflops_per_prompt: of one more prompt on a window, 10⁹.
+        training_gb: memory of a training step in bfloat16 with float32 weights, 10⁹ bytes.
+        inference_gb: memory of one window, 10⁹ bytes.
+        kept_mb_per_window: features that a session keeps for more prompts, 10⁶ bytes.
+    """
+
+    parameters: int
+    gflops_per_window: float
+    gflops_per_prompt: float
+    training_gb: float
+    inference_gb: float
+    kept_mb_per_window: float
+
+
+@dataclass(frozen=True)
 class Configuration:
     """One resolution of a model. Fields up to ``next_stage`` are nnU-Net's."""
 
@@ -86,6 +108,7 @@ class Configuration:
     window_step: float = 0.75
     text: TextSettings = TextSettings()
     cascade: str | None = None
+    cost: Cost | None = None
 
     def __post_init__(self) -> None:
         """Check what a wrong hand-edit would break silently."""
