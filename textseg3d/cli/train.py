@@ -1,4 +1,4 @@
-"""`textseg3d train`: train a prompted model from plans and a prepared training set."""
+"""`textseg3d train`: train a prompted model on a dataset in nnU-Net's layout, or a prepared set."""
 
 from __future__ import annotations
 
@@ -6,65 +6,181 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textseg3d.errors import UsageError
+
+if TYPE_CHECKING:
+    from textseg3d.training.loop import Machine, TrainSettings
 
 HELP = """Train a model that answers prompts.
 
-DATA is a prepared training set (training.json and one .npz per case), CONFIGURATION one of the
-plans' configurations. The run folder gets a checkpoint every few minutes, log.csv and
-progress.png; --continue goes on at the exact next step. At the end, and with --export-only at
-any time, the averaged weights become a model folder that `predict --model` takes."""
+`textseg3d train DATASET CONFIGURATION FOLD` trains on what `textseg3d preprocess` made; names of
+labels become prompts. Results go to nnUNet_results (or TEXTSEG3D_results), as
+DATASET/PromptTrainer__PLANS__CONFIGURATION/fold_FOLD: checkpoint, log.csv, progress.png, the model
+folder that `predict --model` takes, and the fold's validation cases with summary.json.
+
+`textseg3d train FOLDER CONFIGURATION -p plans.json --text FOLDER -o RUN` trains on a prepared set
+(training.json). With `torchrun --nproc-per-node N -m textseg3d.cli train …` N processes share the
+work. --continue goes on at the exact next step."""
+
+PLANS_NAME = "nnUNetPlans"
+TRAINER = "PromptTrainer"
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("data", metavar="DATA", type=Path, help="folder with training.json")
-    parser.add_argument("configuration", metavar="CONFIGURATION", help='such as "6mm" or "3mm"')
-    parser.add_argument("-p", "--plans", type=Path, required=True, help="plans.json")
-    parser.add_argument("--text", type=Path, required=True, help="folder of the text encoder")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--model-folder", type=Path, help="where the model goes (OUT/model)")
-    parser.add_argument("--card", type=Path, help="JSON with the card's fields that people write")
-    parser.add_argument("--steps", type=int, default=2000, help="optimiser steps (%(default)s)")
+    parser.add_argument(
+        "data", metavar="DATASET", help="number, name or folder; or a folder with training.json"
+    )
+    parser.add_argument("configuration", metavar="CONFIGURATION", help="of the plans: 3d_fullres")
+    parser.add_argument("fold", metavar="FOLD", nargs="?", help="0 to 4, or all")
+    parser.add_argument(
+        "-p", "--plans", default=None, metavar="PLANS", help=f"name ({PLANS_NAME}) or file of plans"
+    )
+    parser.add_argument(
+        "-device", "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, mps"
+    )
+    parser.add_argument(
+        "--continue", "--c", dest="resume", action="store_true", help="go on from the checkpoint"
+    )
+    parser.add_argument("--text", type=Path, help="folder of the text encoder (the bundled one)")
+    parser.add_argument("--steps", type=int, help="optimiser steps (2000; datasets 5000)")
+    parser.add_argument("--batch", type=int, help="windows per step (1; datasets: the plans')")
+    parser.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="N batches per step (1)"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (%(default)s)")
     parser.add_argument("--prompts", type=int, default=10, help="prompts per window (%(default)s)")
     parser.add_argument("--loaders", type=int, default=1, help="sample processes (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and samples (%(default)s)")
     parser.add_argument(
-        "--continue", dest="resume", action="store_true", help="go on from OUT's checkpoint"
+        "--tensorboard", action="store_true", help="also write event files to RUN/tensorboard"
     )
-    parser.add_argument(
+    _add_dataset_arguments(parser.add_argument_group("on a dataset"))
+    prepared = parser.add_argument_group("on a prepared set")
+    prepared.add_argument("-o", "--out", type=Path, help="run folder (needed)")
+    prepared.add_argument("--model-folder", type=Path, help="where the model goes (OUT/model)")
+    prepared.add_argument("--card", type=Path, help="JSON with the card's fields that people write")
+    prepared.add_argument(
         "--export-only", action="store_true", help="write the model of OUT's checkpoint and stop"
     )
 
 
+def _add_dataset_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-tr", dest="trainer", default=TRAINER, metavar="NAME", help="in the results' folder name"
+    )
+    group.add_argument(
+        "--network", metavar="SIZE", default="small", help="nano, small (default) or base"
+    )
+    group.add_argument(
+        "--from", "-pretrained_weights", dest="base", metavar="MODEL",
+        help="fine-tune this model (name or folder); plan with `textseg3d plan --from MODEL`",
+    )  # fmt: skip
+    group.add_argument(
+        "--tune", choices=("all", "decoder", "lora"), default="all",
+        help="what --from changes: all, decoder and fusion, or a rank-8 part of the fusion",
+    )  # fmt: skip
+    group.add_argument(
+        "--validate-every", type=int, default=500, metavar="N",
+        help="score validation windows every N steps (500; 0: never)",
+    )  # fmt: skip
+    group.add_argument(
+        "--patience", type=int, default=0, metavar="N",
+        help="stop after N scores without a better one, and keep the best (0: never)",
+    )  # fmt: skip
+    group.add_argument("--val", action="store_true", help="only predict and score the fold")
+    group.add_argument(
+        "--val_best", action="store_true", help="export and validate the best-scored weights"
+    )
+    group.add_argument("--npz", action="store_true", help="keep the validation's probabilities")
+    group.add_argument("--no-validation", action="store_true", help="train and export only")
+
+
 def run(args: argparse.Namespace) -> int:
     """Train, then export; 0 on success."""
+    from textseg3d.training.cases import INDEX
+
+    if (Path(args.data) / INDEX).is_file():
+        return _train_prepared(args)
+    from textseg3d.cli.train_dataset import train_dataset
+
+    return train_dataset(args)
+
+
+def make_settings(args: argparse.Namespace, *, steps: int, batch: int) -> TrainSettings:
+    """Settings that the arguments ask for, with defaults for steps and batch.
+
+    Raises:
+        UsageError: for numbers that cannot be meant.
+    """
+    from textseg3d.training.loop import TrainSettings
+
+    for name in ("steps", "batch", "accumulate", "prompts"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} is {value}, expected 1 or more")
+    if args.learning_rate <= 0:
+        raise UsageError(f"--learning-rate is {args.learning_rate:g}, expected more than 0")
+    return TrainSettings(
+        steps=args.steps or steps,
+        seed=args.seed,
+        learning_rate=args.learning_rate,
+        prompts=args.prompts,
+        loaders=args.loaders,
+        batch=args.batch or batch,
+        accumulate=args.accumulate,
+        patience=args.patience,
+    )
+
+
+def make_machine(device: str, ranks: object) -> Machine:
+    """Device and precision of this process."""
+    from textseg3d.inference.device import choose_runtime
+    from textseg3d.training.loop import Machine
+    from textseg3d.training.ranks import Ranks
+
+    assert isinstance(ranks, Ranks)
+    runtime = choose_runtime(device)
+    return Machine(runtime.device, runtime.autocast, ranks)
+
+
+def _train_prepared(args: argparse.Namespace) -> int:
     from textseg3d.inference.device import tune_process
     from textseg3d.plans import Plans
     from textseg3d.text.encoder import load_encoder
     from textseg3d.training.cases import TrainingSet
-    from textseg3d.training.loop import TrainSettings, train
+    from textseg3d.training.loop import train
     from textseg3d.training.model_folder import write_model_folder
+    from textseg3d.training.ranks import joined
     from textseg3d.training.sampling import WindowDataset
     from textseg3d.zoo import ModelCard, write_card
 
+    for flag, value in (("-p", args.plans), ("--text", args.text), ("-o", args.out)):
+        if value is None:
+            raise UsageError(f"a prepared training set needs {flag}; see `textseg3d train --help`")
+    if args.fold is not None:
+        raise UsageError(f"a prepared training set has no folds, got {args.fold!r}")
     tune_process()
-    plans = Plans.load(args.plans)
+    plans = Plans.load(Path(args.plans))
     configuration = plans.configuration(args.configuration)
-    data = TrainingSet.load(args.data)
+    data = TrainingSet.load(Path(args.data))
+    first = True
     if not args.export_only:
-        settings = TrainSettings(
-            steps=args.steps,
-            seed=args.seed,
-            learning_rate=args.learning_rate,
-            prompts=args.prompts,
-            loaders=args.loaders,
-        )
+        settings = make_settings(args, steps=2000, batch=configuration.batch_size)
         encoder = load_encoder(args.text)
-        source = WindowDataset(args.data, data, configuration, args.seed, args.prompts)
-        train(source, encoder, args.out, settings, resume=args.resume)
+        source = WindowDataset(Path(args.data), data, configuration, args.seed, args.prompts)
+        with joined(args.device) as (ranks, device):
+            first = ranks.first
+            train(
+                source, encoder, args.out, settings, machine=make_machine(device, ranks),
+                resume=args.resume, tensorboard=args.tensorboard,
+            )  # fmt: skip
+    if not first:
+        return 0
     folder = args.model_folder or args.out / "model"
     concepts = [target.name for target in data.targets]
     write_model_folder(args.out, folder, concepts, plans, args.configuration, args.text)

@@ -60,7 +60,11 @@ def window_position(
         size: voxels of the window.
     """
     first = np.asarray(start, dtype=np.float64)
-    ends = np.stack([first, first + np.asarray(size) - 1], axis=1)
+    return body_position(box, np.stack([first, first + np.asarray(size) - 1], axis=1))
+
+
+def body_position(box: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Body coordinates of voxel coordinates ``ends`` [3, 2]; see :func:`window_position`."""
     centre = box.mean(axis=1, keepdims=True)
     half = np.maximum((box[:, 1:] - box[:, :1] + 1) / 2, 1.0)
     return ((ends - centre) / half).astype(np.float32)

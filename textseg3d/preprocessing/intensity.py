@@ -46,12 +46,33 @@ def _window(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
 
 
 def _zscore(values: torch.Tensor, percentiles: tuple[float, float]) -> torch.Tensor:
-    """Z-score of the values above the mean, which in MR and PET is roughly the body."""
-    body = values[values > values.mean()]
+    return zscore(values, zscore_statistics(values, percentiles, float(values.mean())))
+
+
+def zscore_statistics(
+    values: torch.Tensor, percentiles: tuple[float, float], threshold: float
+) -> tuple[float, float, float, float]:
+    """Clip (low, high), mean and standard deviation of the values above ``threshold``.
+
+    The mean of a scan is the threshold: above it is, in MR and PET, roughly the body. Only the
+    upper percentile is the body's; the lower one is that of all values, or else everything
+    dark inside the body would be clipped away.
+    """
+    body = values[values > threshold]
     if body.numel() < 2:
-        return values - values.mean()
-    # quantile() has a size limit; a regular subsample is enough for a clip.
-    sample = body[:: max(1, body.numel() // 1_000_000)].float()
-    low, high = (float(sample.quantile(p / 100)) for p in percentiles)
+        return -float("inf"), float("inf"), float(values.mean()), 1.0
+    low, high = _percentile(values, percentiles[0]), _percentile(body, percentiles[1])
     clipped = body.clamp(low, high)
-    return (values.clamp(low, high) - clipped.mean()) / clipped.std().clamp_min(1e-6)
+    return low, high, float(clipped.mean()), max(float(clipped.std()), 1e-6)
+
+
+def _percentile(values: torch.Tensor, percentile: float) -> float:
+    """quantile() has a size limit; a regular subsample is enough for a clip."""
+    flat = values.flatten()
+    return float(flat[:: max(1, flat.numel() // 1_000_000)].float().quantile(percentile / 100))
+
+
+def zscore(values: torch.Tensor, statistics: tuple[float, float, float, float]) -> torch.Tensor:
+    """Clip and standardise by :func:`zscore_statistics`."""
+    low, high, mean, deviation = statistics
+    return (values.clamp(low, high) - mean) / deviation

@@ -81,7 +81,7 @@ def score_folder(request: FolderRequest) -> dict[str, Any]:
     pairs = [p for p in pair_files(request, labels.file_ending) if p.prediction is not None]
     if not pairs:
         raise InputError(f"{request.prediction} has no prediction at all; nothing can be scored")
-    work = partial(_score_pair, labels=labels, resample=request.resample)
+    work = partial(score_pair, labels=labels, resample=request.resample)
     cases = run_all(work, pairs, request.processes)
     return summarise(cases, labels)
 
@@ -101,7 +101,8 @@ def summarise(cases: list[dict[str, Any]], labels: LabelSet) -> dict[str, Any]:
     return {"metric_per_case": cases, "mean": mean, "foreground_mean": foreground}
 
 
-def _score_pair(pair: FilePair, *, labels: LabelSet, resample: bool) -> dict[str, Any]:
+def score_pair(pair: FilePair, *, labels: LabelSet, resample: bool) -> dict[str, Any]:
+    """nnU-Net's record of one case: both files, and the numbers per label."""
     assert pair.prediction is not None
     truth = read_labels(pair.truth)
     prediction = on_grid_of(truth, read_labels(pair.prediction), resample=resample)
