@@ -29,28 +29,30 @@ def make_nnunet(
     folds: int = 1,
     thin: bool = False,
     reader: str = "SimpleITKIO",
+    features: tuple[int, ...] = (4, 6, 8),
     seed: int = 0,
 ) -> Path:
     """Write plans.json, dataset.json and fold_0 … of an nnU-Net; return the folder.
 
     Args:
         thin: kernels and strides of one along the first axis in the first stage.
+        features: per stage; three stages have few convolutions, more have nnU-Net's numbers.
     """
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    first = 1 if thin else 3
+    first, stages = 1 if thin else 3, len(features)
     blocks = "n_conv_per_stage" if kind == "PlainConvUNet" else "n_blocks_per_stage"
     architecture = {
         "network_class_name": f"dynamic_network_architectures.architectures.unet.{kind}",
         "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [4, 6, 8],
+            "n_stages": stages,
+            "features_per_stage": list(features),
             "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [[first, 3, 3], [3, 3, 3], [3, 3, 3]],
-            "strides": [[1, 1, 1], [1 if thin else 2, 2, 2], [2, 2, 2]],
-            blocks: [1, 2, 1],
-            "n_conv_per_stage_decoder": [1, 1],
+            "kernel_sizes": [[first, 3, 3]] + [[3, 3, 3]] * (stages - 1),
+            "strides": [[1, 1, 1], [1 if thin else 2, 2, 2]] + [[2, 2, 2]] * (stages - 2),
+            blocks: [1, 2, 1] if stages == 3 else [2] * stages,
+            "n_conv_per_stage_decoder": [1 if stages == 3 else 2] * (stages - 1),
             "conv_bias": True,
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
             "norm_op_kwargs": {"eps": 1e-05, "affine": True},

@@ -24,6 +24,7 @@ from textseg3d.convert.plans import (
 from textseg3d.errors import ModelError, PlansError, UsageError
 from textseg3d.inference.closed.network import build_unet, match_names
 from textseg3d.inference.closed.spec import ClosedSpec
+from textseg3d.plans.jsonio import from_json, to_json
 from textseg3d.zoo import ModelCard, TrainingSource, verify_model, write_card
 from textseg3d.zoo.card import file_sha256
 from textseg3d.zoo.tensors import read_header
@@ -53,6 +54,7 @@ def convert_nnunet(
     orientation: Literal["file", "RAS"] | None = None,
     mirror: bool = False,
     overwrite: bool = False,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Convert a folder `Trainer__Plans__Configuration`.
 
@@ -68,6 +70,7 @@ def convert_nnunet(
         orientation: None follows the reader that the plans name.
         mirror: also predict mirrored windows, as nnU-Net does unless --disable_tta is given.
         overwrite: replace a model folder that exists.
+        changes: fields of the spec, as JSON, that are set whatever the source says.
 
     Returns:
         The model folder.
@@ -80,7 +83,7 @@ def convert_nnunet(
     root, target = Path(source).expanduser(), Path(output).expanduser()
     _check_target(target, overwrite=overwrite)
     plans, dataset = read_json(root / "plans.json"), read_json(root / "dataset.json")
-    members = _members(root, folds, checkpoint)
+    members = fold_checkpoints(root, folds, checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -94,6 +97,8 @@ def convert_nnunet(
         spec = read_spec(
             plans, dataset, facts, tuple(members), hashes, orientation=orientation, mirror=mirror
         )
+        if changes:
+            spec = from_json(ClosedSpec, {**to_json(spec), **changes})
         _write_weights(staging, spec)
         spec.save(staging)
         for name, data in (("plans.json", plans), ("dataset.json", dataset)):
@@ -122,8 +127,14 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         raise UsageError(f"the output {target} exists already; use --overwrite or another -o")
 
 
-def _members(root: Path, folds: Sequence[str] | None, checkpoint: str) -> dict[str, Path]:
-    """Fold folders with the checkpoint: name → path."""
+def fold_checkpoints(
+    root: Path, folds: Sequence[str] | None = None, checkpoint: str = CHECKPOINT
+) -> dict[str, Path]:
+    """Fold folders with the checkpoint: name → path.
+
+    Raises:
+        ModelError: if there is none.
+    """
     if "/" in checkpoint or "\\" in checkpoint:
         raise UsageError(f"checkpoint {checkpoint!r} must be a file name, such as {CHECKPOINT}")
     if folds is None:

@@ -245,13 +245,19 @@ def read_labels(
         heads = {name: order.index(values[0]) for name, values in wanted.items()}
     classes: list[ClosedClass] = []
     for label, values in wanted.items():
-        name = _class_name(label, synonyms.get(label, ()), {c.name for c in classes})
+        name = class_name(label, synonyms.get(label, ()), {c.name for c in classes})
         classes.append(ClosedClass(name, label, values, heads[label]))
     return order, tuple(classes), regions
 
 
-def _class_name(label: str, synonyms: Any, taken: set[str]) -> str:
-    """Canonical name of a label, or the label in plain words where the tree does not know it."""
+def class_name(label: str, synonyms: Any, taken: set[str]) -> str:
+    """Canonical name of a label, or the label in plain words where the tree does not know it.
+
+    Args:
+        label: as a data set spells it.
+        synonyms: further wordings, tried first.
+        taken: names that are used already.
+    """
     from textseg3d.text.knowledge import load_tree
 
     tree = load_tree()

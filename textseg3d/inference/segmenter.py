@@ -20,7 +20,9 @@ from textseg3d.inference.windows import WindowPolicy, tile_body
 if TYPE_CHECKING:
     import torch
 
+    from textseg3d.inference.closed.composite import PartsModel
     from textseg3d.inference.closed.engine import ClosedModel
+    from textseg3d.inference.closed.parts import PartsSpec
     from textseg3d.inference.closed.spec import ClosedSpec
     from textseg3d.inference.engine import PromptEngine
     from textseg3d.inference.model import LoadedModel
@@ -39,7 +41,8 @@ class Segmenter:
     alone.
 
     Args:
-        model: name, folder, or "hf-hub:owner/repo@revision"; also a converted nnU-Net.
+        model: name, folder, or "hf-hub:owner/repo@revision"; also an nnU-Net's results folder,
+            or "totalsegmentator".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (bf16 where the hardware has it), "bf16" or "fp32".
         configuration: name of a configuration in the model's plans.
@@ -67,6 +70,11 @@ class Segmenter:
         accumulator: AccumulatorFactory = SharesAccumulator,
         exporter: Exporter | None = None,
     ) -> None:
+        from textseg3d.inference.closed.composite import (
+            PartsEngine,
+            is_composite,
+            load_composite,
+        )
         from textseg3d.inference.closed.engine import ClosedEngine, is_closed, load_closed
         from textseg3d.inference.device import choose_runtime
         from textseg3d.inference.engine import Engine
@@ -75,14 +83,19 @@ class Segmenter:
 
         runtime = choose_runtime(device, precision)
         folder = find_model(model)
-        loaded: LoadedModel | ClosedModel
+        loaded: LoadedModel | ClosedModel | PartsModel
         engine: PromptEngine
-        if is_closed(folder):
-            if configuration or text_encoder or (window_policy, accumulator) != _DEFAULTS:
-                raise UsageError(
-                    f"{folder} is a converted nnU-Net; it takes no configuration, text_encoder, "
-                    "window_policy or accumulator"
-                )
+        closed, parts = is_closed(folder), is_composite(folder)
+        swapped = configuration or text_encoder or (window_policy, accumulator) != _DEFAULTS
+        if (closed or parts) and (swapped or (parts and network)):
+            raise UsageError(
+                f"{folder} is a converted nnU-Net; it takes no configuration, text_encoder, "
+                "window_policy or accumulator"
+            )
+        if parts:
+            loaded = load_composite(folder)
+            engine = PartsEngine(loaded, runtime)
+        elif closed:
             loaded = load_closed(folder, network)
             engine = ClosedEngine(loaded, runtime)
         else:
@@ -105,9 +118,9 @@ class Segmenter:
         return self.card.concepts
 
     @property
-    def configuration(self) -> Configuration | ClosedSpec:
+    def configuration(self) -> Configuration | ClosedSpec | PartsSpec:
         """Spacing, patch size and intensities of the network."""
-        found: Configuration | ClosedSpec = self._predictor.engine.configuration
+        found: Configuration | ClosedSpec | PartsSpec = self._predictor.engine.configuration
         return found
 
     @property

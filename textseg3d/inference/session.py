@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import UsageError
 from textseg3d.inference.compose import compare, compose, midline_voxels
-from textseg3d.inference.engine import Answer, PreparedImage, PromptEngine
+from textseg3d.inference.engine import PRESENT, Answer, Engine, PreparedImage, PromptEngine
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
 from textseg3d.inference.progress import OnProgress, Progress
@@ -21,10 +21,9 @@ from textseg3d.inference.result import Exporter, Prediction, PromptResult
 from textseg3d.io import Volume
 
 if TYPE_CHECKING:
+    from textseg3d.inference.closed.composite import PartsModel
     from textseg3d.inference.closed.engine import ClosedModel
     from textseg3d.inference.model import LoadedModel
-
-PRESENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Predictor:
         exporter: for :meth:`Prediction.save`.
     """
 
-    model: LoadedModel | ClosedModel
+    model: LoadedModel | ClosedModel | PartsModel
     engine: PromptEngine
     vocabulary: Vocabulary
     exporter: Exporter | None
@@ -65,6 +64,9 @@ class Predictor:
             texts = [self.model.texts(name) for name in names]
             answer = self.engine.answer
             found = answer(image, windows, texts, keep_logits=keep_logits) if names else []
+            spent = sum(one.export_seconds for one in found)
+        for stage, seconds in (("network", -spent), ("export", spent)):
+            progress.seconds[stage] = progress.seconds.get(stage, 0.0) + seconds
         answers = dict(zip(names, found))
         results = {}
         with progress.stage("export"):
@@ -108,7 +110,10 @@ class ImageSession:
         self._predictor, self._exact = predictor, exact
         with progress.stage("preprocess"):
             progress.step("preprocess", 0, 1)
-            self._image = predictor.engine.prepare(volume, exact=exact)
+            engine = predictor.engine
+            self._image = engine.prepare(volume, exact=exact)
+            if isinstance(engine, Engine):
+                self._image = engine.keep_all(self._image)
             progress.step("preprocess", 1, 1)
         with progress.stage("network"):
             kept = list(predictor.engine.windows(self._image, progress))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from textseg3d.errors import ModelError, PlansError
 from textseg3d.plans.jsonio import from_json
@@ -14,6 +16,7 @@ from textseg3d.suggest import did_you_mean
 from textseg3d.zoo.card import CARD_NAME
 
 HUB_PREFIX = "hf-hub:"
+_FOREIGN = "textseg3d.convert.in_place"
 BUNDLED = "bundled"
 
 
@@ -95,9 +98,10 @@ def find_model(model: str | Path) -> Path:
     """The folder of a model.
 
     Args:
-        model: a name (see :func:`known_models`), a folder, or "hf-hub:owner/repo@revision". Only
-            the last, or a name that stands for such a repository, may use the network, and only
-            while the files are not on this machine and `TEXTSEG3D_OFFLINE` is not set.
+        model: a name (see :func:`known_models`), a folder (also one of another program, see
+            :func:`find_foreign`), or "hf-hub:owner/repo@revision". Only the last, or a name that
+            stands for such a repository, may use the network, and only while the files are not
+            on this machine and `TEXTSEG3D_OFFLINE` is not set.
 
     Raises:
         ModelError: if there is no such model, or it could not be had.
@@ -120,6 +124,9 @@ def find_model(model: str | Path) -> Path:
             )
         return folder
     folder = Path(text).expanduser()
+    foreign = None if (folder / CARD_NAME).is_file() else find_foreign(text)
+    if foreign is not None:
+        return foreign
     if folder.is_dir():
         if not (folder / CARD_NAME).is_file():
             raise ModelError(f"{folder} has no {CARD_NAME}; it is not a model folder")
@@ -129,5 +136,25 @@ def find_model(model: str | Path) -> Path:
     known = ", ".join(entries)
     raise ModelError(
         f"unknown model {text!r}{did_you_mean(text, entries)} "
-        f"(known: {known}; a folder or hf-hub:owner/repo@revision also works)"
+        f"(known: {known}; a folder, totalsegmentator or hf-hub:owner/repo@revision also works)"
     )
+
+
+def find_foreign(text: str, **options: Any) -> Path | None:
+    """A model folder made of another program's weights, where ``text`` stands for some.
+
+    What knows those programs is imported when it is asked for, so that this part stays free of
+    them.
+
+    Args:
+        text: a folder, or a name such as "totalsegmentator".
+        options: of :func:`textseg3d.convert.in_place.resolve`.
+
+    Returns:
+        None if ``text`` stands for no such thing.
+
+    Raises:
+        ModelError: if the weights are missing, damaged, unsafe or not supported.
+    """
+    found: Path | None = import_module(_FOREIGN).resolve(text, **options)
+    return found

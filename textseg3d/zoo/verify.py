@@ -10,6 +10,7 @@ from textseg3d.zoo.card import FileEntry, ModelCard, file_sha256, refused_file
 from textseg3d.zoo.tensors import find_non_finite, read_header
 
 REQUIRED_FILES = ("plans.json", "model.safetensors")
+PARTS_FILE = "parts.json"  # a model that is made of others has this instead
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ def check_model(folder: str | Path) -> list[FileCheck]:
     """Check every file of a model folder; problems are reported, not raised.
 
     Rules: each file of the card is there with its size and sha256; safetensors have a sound
-    header and only finite numbers; `plans.json` and `model.safetensors` are among them; no file
-    is a pickle or code. Other files that the card does not name are left alone: nothing reads
-    them.
+    header and only finite numbers; `plans.json` and `model.safetensors` (or `parts.json`) are
+    among them; no file is a pickle or code. Other files that the card does not name are left
+    alone: nothing reads them.
 
     Raises:
         ModelError: if there is no readable card.
@@ -36,7 +37,7 @@ def check_model(folder: str | Path) -> list[FileCheck]:
     checks = [
         FileCheck(name, f"the card does not list it; a model needs {' and '.join(REQUIRED_FILES)}")
         for name in REQUIRED_FILES
-        if name not in card.files
+        if name not in card.files and PARTS_FILE not in card.files
     ]
     checks += [FileCheck(name, _problem(root / name, card.files[name])) for name in card.files]
     for path in sorted(root.rglob("*")):

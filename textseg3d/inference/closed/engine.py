@@ -16,7 +16,12 @@ import numpy as np
 
 from textseg3d.errors import ModelError, UsageError
 from textseg3d.inference.closed.labels import LabelMap, label_scan
-from textseg3d.inference.closed.network import load_networks, outputs_of
+from textseg3d.inference.closed.network import (
+    load_networks,
+    outputs_of,
+    speed_up,
+    split_head,
+)
 from textseg3d.inference.closed.prepare import ClosedImage, prepare
 from textseg3d.inference.closed.spec import SPEC_FILE, ClosedClass, ClosedSpec
 from textseg3d.inference.closed.windows import PlaneSum, importance
@@ -113,8 +118,9 @@ class ClosedRun:
         """
         known = self._result
         if known is None or set(keep) - set(known.logits):
-            planes = self._engine.planes(self._image, self._progress)
-            known = label_scan(planes, self._engine.configuration, self._image, keep)
+            engine = self._engine
+            planes = engine.raw_planes(self._image, self._progress)
+            known = label_scan(planes, engine.configuration, self._image, keep, head=engine.head)
             self._progress = Progress(None)  # a later run is no stage of this one
             self._result = known
         return known
@@ -129,12 +135,18 @@ class ClosedEngine:
     """
 
     def __init__(self, model: ClosedModel, runtime: Runtime) -> None:
+        import torch
+
         self.configuration = model.spec
         self.runtime = runtime
-        self.networks = [
-            network.to(device=runtime.device).eval().requires_grad_(False)
-            for network in model.networks
-        ]
+        self.networks: list[torch.nn.Module] = []
+        self.head = split_head(model.networks)
+        for network in model.networks:
+            speed_up(network)
+            network = network.to(device=runtime.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            self.networks.append(network.eval().requires_grad_(False))
+        if self.head is not None:
+            self.head = self.head.to(runtime.device)
         self._weight = importance(model.spec.patch_size).to(runtime.device)
 
     def prepare(self, volume: Volume, *, exact: bool) -> ClosedImage:
@@ -184,12 +196,23 @@ class ClosedEngine:
         Raises:
             Cancelled: when the progress callback says so.
         """
+        for plane in self.raw_planes(image, progress):
+            yield plane if self.head is None else self.head(plane)
+
+    def raw_planes(self, image: ClosedImage, progress: Progress) -> Iterator[Tensor]:
+        """What :attr:`head` makes logits of, in the same order; logits without a head.
+
+        Raises:
+            Cancelled: when the progress callback says so.
+        """
         import torch
 
         grid = image.grid
         rows = grid.starts[0]
         total = len(grid)
-        sums = PlaneSum(grid, len(self.configuration.labels), self._weight)
+        heads = len(self.configuration.labels)
+        channels = heads if self.head is None else self.head.weight.shape[1]
+        sums = PlaneSum(grid, channels, self._weight)
         for done, start in enumerate(grid):
             progress.step("network", done, total)
             with torch.inference_mode(), autocast(self.runtime, exact=image.exact):
@@ -200,16 +223,20 @@ class ClosedEngine:
         progress.step("network", total, total)
 
     def _window(self, image: ClosedImage, start: tuple[int, int, int]) -> Tensor:
-        """Mean logits [heads, p, p, p] of the folds, and of the mirrored windows if asked."""
+        """What the folds say, mean over mirrored windows if asked: [channels, p, p, p]."""
         import torch
 
         source, target = image.grid.clip(start)
         x = torch.zeros((1, len(image.inputs), *image.grid.size))
         x[0][(slice(None), *target)] = image.inputs[(slice(None), *source)]
-        x = x.to(self.runtime.device)
-        total = outputs_of(self.networks, x)
+        x = x.to(self.runtime.device, memory_format=torch.channels_last_3d)
+        features = self.head is not None
+        total = outputs_of(self.networks, x, features=features)
         axes = [axis + 2 for axis in self.configuration.mirror_axes]
         flips: list[Any] = [c for n in range(len(axes)) for c in combinations(axes, n + 1)]
+        if not flips:
+            return total[0]
+        total = total.float()
         for flip in flips:
-            total += outputs_of(self.networks, x.flip(flip)).flip(flip)
+            total += outputs_of(self.networks, x.flip(flip), features=features).flip(flip)
         return (total / (len(flips) + 1))[0]

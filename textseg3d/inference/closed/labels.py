@@ -1,19 +1,25 @@
-"""From planes of logits on the network's grid to a label map on the scan's, as nnU-Net does.
+"""From planes on the network's grid to a label map on the scan's, as nnU-Net does.
 
-Logits are interpolated and only then compared, one plane of the scan at a time, so that the
-logits of all classes never exist on the scan's grid at once.
+Logits are interpolated and only then compared. That is done block by block, while planes come in,
+so that the logits of all classes never exist on the scan's grid, nor on the network's.
+
+Interpolation of order 0 and 1 is a convex combination: inside a block no class can win whose
+largest logit lies below the smallest logit of another class. Most blocks of a body are left with
+one or few classes; only these are interpolated, and the result is the same voxel by voxel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
+from textseg3d.inference.closed.network import LinearHead
 from textseg3d.inference.closed.prepare import ClosedImage, thick_axis, to_canonical
 from textseg3d.inference.closed.spec import ClosedSpec
 from textseg3d.inference.masks import Box, PackedMask
@@ -21,6 +27,8 @@ from textseg3d.preprocessing.cubic import resample_image, spline_operator
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BLOCK = 32  # voxels of the scan along each axis that are labelled at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +70,19 @@ class LabelMap:
         return PackedMask.pack((shape[0], shape[1], shape[2]), (z, y, x), crop)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows of one axis's operator: rows of the scan, columns of the network's grid."""
+
+    rows: slice
+    columns: slice
+    weights: NDArray[np.float64]
+
+
 def axis_operators(spec: ClosedSpec, image: ClosedImage) -> list[NDArray[np.float64]]:
     """Per axis, the matrix [scan, network] that brings logits to the cropped scan's grid."""
+    if image.operators is not None:
+        return list(image.operators)
     rule = spec.logits_resampling
     apart = thick_axis(rule, spec.spacing, image.spacing_mm)
     shape = [s.stop - s.start for s in image.crop]
@@ -78,70 +97,175 @@ def axis_operators(spec: ClosedSpec, image: ClosedImage) -> list[NDArray[np.floa
 
 
 def label_scan(
-    planes: Iterable[Tensor], spec: ClosedSpec, image: ClosedImage, keep: Iterable[int] = ()
+    planes: Iterable[Tensor],
+    spec: ClosedSpec,
+    image: ClosedImage,
+    keep: Iterable[int] = (),
+    *,
+    head: LinearHead | None = None,
 ) -> LabelMap:
     """Label every voxel of the scan.
 
     Args:
-        planes: logits [heads, b, c] of the network's grid, first axis in order.
+        planes: logits [heads, b, c] of the network's grid, first axis in order; with ``head``
+            what it makes logits of.
         spec: the model.
         image: the scan.
         keep: heads whose log odds are wanted too.
+        head: last layer of the network, where ``planes`` are what comes before it.
     """
     import torch
 
     dtype = np.uint8 if max(spec.labels) < 256 else np.uint16
     labels = np.zeros(image.shape, dtype=dtype)
-    kept = {head: np.full(image.shape, OUTSIDE_LOGIT, np.float32) for head in dict.fromkeys(keep)}
-    values = np.array(spec.labels, dtype=dtype)
-    to_first, to_second, to_third = axis_operators(spec, image)
-    best: Tensor | None = None
-    near: dict[int, Tensor] = {}  # planes of the network's grid, interpolated in plane
-    source = enumerate(planes)
-    newest = -1
-    sides: list[Tensor] = []
-    for row, weights in enumerate(to_first):
-        needed = np.flatnonzero(weights)
-        near = {z: plane for z, plane in near.items() if z >= needed[0]}
-        while newest < needed[-1]:
-            newest, plane = next(source)
-            best = _largest(plane, best, regions=spec.regions)
-            if not sides:
-                sides = [_as_tensor(m, plane) for m in (to_second, to_third)]
-            if newest >= needed[0]:
-                near[newest] = sides[0] @ plane @ sides[1].T
-        logits = sum((near[z] * float(weights[z]) for z in needed[1:]), near[needed[0]] * float(
-            weights[needed[0]]
-        ))  # fmt: skip
-        index = (image.crop[0].start + row, *image.crop[1:])
-        if spec.regions:
-            for head, value in enumerate(spec.labels):
-                labels[index][(logits[head] > 0).cpu().numpy()] = value
-        else:
-            labels[index] = values[logits.argmax(dim=0).cpu().numpy()]
-        for head, volume in kept.items():
-            volume[index] = _odds(logits, head, regions=spec.regions).cpu().numpy()
-    for _, plane in source:  # planes that no voxel of the scan looks at
-        best = _largest(plane, best, regions=spec.regions)
-    presence = torch.zeros(len(spec.labels)) if best is None else best
+    kept = {h: np.full(image.shape, OUTSIDE_LOGIT, np.float32) for h in dict.fromkeys(keep)}
+    bands, *across = (_pieces(m) for m in axis_operators(spec, image))
+    covered = image.grid.region
+    source = _Source(planes, head, spec, covered)
+    blocks = list(product(*across))
+    for band in bands:
+        slab = source.slab(band.columns)
+        for second, third in blocks:
+            features = slab[:, :, second.columns, third.columns]
+            inside = [
+                slice(max(0, r.start - p.columns.start), max(0, r.stop - p.columns.start))
+                for r, p in zip(covered, (band, second, third))
+            ]
+            logits = source.logits(features, inside)
+            place = tuple(
+                slice(c.start + p.rows.start, c.start + p.rows.stop)
+                for c, p in zip(image.crop, (band, second, third))
+            )
+            pieces = [band.weights, second.weights, third.weights]
+            _label_block(labels[place], logits, pieces, spec)
+            if kept:
+                every = _interpolate(logits, pieces)
+                for number, volume in kept.items():
+                    volume[place] = _odds(every, number, regions=spec.regions).cpu().numpy()
+    source.finish()
+    best = torch.zeros(len(spec.labels)) if source.best is None else source.best
     return LabelMap(
         to_canonical(labels, image.volume, spec),
-        tuple(presence.tolist()),
-        {head: to_canonical(v, image.volume, spec) for head, v in kept.items()},
+        tuple(best.tolist()),
+        {number: to_canonical(v, image.volume, spec) for number, v in kept.items()},
     )
 
 
-def _as_tensor(matrix: NDArray[np.float64], like: Tensor) -> Tensor:
+def _pieces(operator: NDArray[np.float64]) -> list[_Piece]:
+    pieces = []
+    for first in range(0, len(operator), BLOCK):
+        rows = slice(first, min(first + BLOCK, len(operator)))
+        used = np.flatnonzero(operator[rows].any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        pieces.append(_Piece(rows, columns, operator[rows, columns]))
+    return pieces
+
+
+class _Source:
+    """Planes as they come, the few that are still needed, and the largest probabilities."""
+
+    def __init__(
+        self,
+        planes: Iterable[Tensor],
+        head: LinearHead | None,
+        spec: ClosedSpec,
+        covered: tuple[slice, slice, slice],
+    ) -> None:
+        self.best: Tensor | None = None
+        self._planes: Iterator[Tensor] = iter(planes)
+        self._head, self._regions, self._covered = head, spec.regions, covered
+        self._near: dict[int, Tensor] = {}
+        self._next = 0
+
+    def slab(self, columns: slice) -> Tensor:
+        """Planes ``columns`` as [channels, n, b, c]; earlier ones are forgotten."""
+        import torch
+
+        self._near = {z: plane for z, plane in self._near.items() if z >= columns.start}
+        while self._next < columns.stop:
+            plane = self._take()
+            if self._next > columns.start:
+                self._near[self._next - 1] = plane
+        return torch.stack([self._near[z] for z in range(columns.start, columns.stop)], dim=1)
+
+    def finish(self) -> None:
+        """Look at the planes that no voxel of the scan needed."""
+        for plane in self._planes:
+            self._look(plane)
+
+    def logits(self, features: Tensor, inside: Sequence[slice]) -> Tensor:
+        """Logits [heads, a, b, c] of a block; background where no window ran."""
+        logits = features if self._head is None else self._head(features)
+        whole = all(
+            s.start == 0 and s.stop >= n for s, n in zip(inside, features.shape[1:], strict=True)
+        )
+        if whole:
+            return logits
+        import torch
+
+        nothing = torch.full_like(logits, OUTSIDE_LOGIT)
+        if not self._regions:
+            nothing[0] = -OUTSIDE_LOGIT
+        place = (slice(None), *inside)
+        nothing[place] = logits[place]
+        return nothing
+
+    def _take(self) -> Tensor:
+        plane = next(self._planes)
+        self._look(plane)
+        self._next += 1
+        return plane
+
+    def _look(self, plane: Tensor) -> None:
+        seen = plane[:, self._covered[1], self._covered[2]]
+        if not self._covered[0].start <= self._next < self._covered[0].stop or not seen.numel():
+            return
+        logits = seen if self._head is None else self._head(seen)
+        probability = logits.sigmoid() if self._regions else logits.softmax(dim=0)
+        here = probability.amax(dim=(1, 2))
+        self.best = here if self.best is None else here.maximum(self.best)
+
+
+def _label_block(
+    target: NDArray[Any], logits: Tensor, pieces: Sequence[NDArray[np.float64]], spec: ClosedSpec
+) -> None:
+    """Write the labels of a block into ``target`` [a', b', c'], which holds zeros."""
+    flat = logits.flatten(1)
+    high = flat.amax(dim=1)
+    possible = high > 0 if spec.regions else high >= flat.amin(dim=1).amax()
+    chosen = possible.nonzero()[:, 0]
+    heads = chosen.tolist()
+    if not heads:
+        return
+    if not spec.regions and len(heads) == 1:
+        target[...] = spec.labels[heads[0]]
+        return
+    fine = _interpolate(logits[chosen] if len(heads) < len(logits) else logits, pieces)
+    if spec.regions:
+        for head, part in zip(heads, fine):
+            target[(part > 0).cpu().numpy()] = spec.labels[head]
+        return
+    values = np.array([spec.labels[head] for head in heads], dtype=target.dtype)
+    target[...] = values[fine.argmax(dim=0).cpu().numpy()]
+
+
+def _interpolate(block: Tensor, pieces: Sequence[NDArray[np.float64]]) -> Tensor:
+    """[k, a, b, c] → [k, a', b', c'], the axis that grows least first."""
     import torch
 
-    return torch.tensor(matrix, dtype=torch.float32, device=like.device)
-
-
-def _largest(plane: Tensor, best: Tensor | None, *, regions: bool) -> Tensor:
-    """Largest probability per head so far."""
-    probability = plane.sigmoid() if regions else plane.softmax(dim=0)
-    here = probability.amax(dim=(1, 2))
-    return here if best is None else here.maximum(best)
+    for axis in sorted(range(3), key=lambda a: pieces[a].shape[0] / pieces[a].shape[1]):
+        matrix = pieces[axis]
+        if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix))):
+            continue
+        weights = torch.tensor(matrix, dtype=block.dtype, device=block.device)
+        if axis == 0:
+            k, _, b, c = block.shape
+            block = (weights @ block.flatten(2)).view(k, -1, b, c)
+        elif axis == 1:
+            block = weights @ block
+        else:
+            block = torch.nn.functional.linear(block, weights)
+    return block
 
 
 def _odds(logits: Tensor, head: int, *, regions: bool) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,116 @@ from textseg3d.inference.closed.spec import Architecture, ClosedSpec
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+_STEM_CHANNELS = 8  # torch takes a naive kernel for fewer input channels in float32
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """The last 1×1×1 convolution of an ensemble, apart from its networks.
+
+    A weighted mean over windows and folds can be taken before or after a linear layer; before
+    it, there are as many channels as features, however many classes there are.
+
+    Attributes:
+        weight: [heads, channels], channels of all folds one after the other.
+        bias: [heads].
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def to(self, device: torch.device) -> LinearHead:
+        """The same on a device."""
+        return LinearHead(self.weight.to(device), self.bias.to(device))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features [channels, …] → logits [heads, …]."""
+        import torch
+
+        flat = torch.addmm(self.bias[:, None], self.weight, features.flatten(1))
+        return flat.view(len(self.bias), *features.shape[1:])
+
+
+def split_head(networks: Sequence[torch.nn.Module]) -> LinearHead | None:
+    """Take the last layer off every network if that leaves fewer channels than classes.
+
+    Returns:
+        The layer; the networks then give features. None where nothing was changed.
+    """
+    import torch
+
+    lasts = []
+    for network in networks:
+        layers = getattr(getattr(network, "decoder", None), "seg_layers", None)
+        last = layers[-1] if layers is not None and len(layers) else None
+        if not isinstance(last, torch.nn.Conv3d) or set(last.kernel_size) != {1}:
+            return None
+        lasts.append(last)
+    if sum(last.in_channels for last in lasts) >= lasts[0].out_channels:
+        return None
+    count = len(lasts)
+    if len({last.out_channels for last in lasts}) > 1:
+        return None
+    weight = torch.cat([last.weight.flatten(1).float() for last in lasts], dim=1) / count
+    biases = [
+        torch.zeros_like(last.weight[:, 0, 0, 0, 0]) if last.bias is None else last.bias
+        for last in lasts
+    ]
+    for network in networks:
+        network.decoder.seg_layers[-1] = torch.nn.Identity()  # type: ignore[union-attr,operator,index]
+    return LinearHead(weight, torch.stack(biases).float().mean(dim=0))
+
+
+def speed_up(network: torch.nn.Module) -> None:
+    """Exchange layers for others of the same mathematics that run faster, in place.
+
+    Instance norm becomes group norm with one channel per group, which keeps the channels-last
+    layout; the first convolution's input is padded to eight channels of zeros.
+    """
+    from torch import nn
+
+    made: dict[int, nn.Module] = {}
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if id(child) not in made and isinstance(child, nn.InstanceNorm3d):
+                made[id(child)] = _group_norm(child)
+            first = isinstance(child, nn.Conv3d) and child.in_channels < _STEM_CHANNELS
+            if first and id(child) not in made and child.groups == 1 and max(child.kernel_size) > 1:
+                made[id(child)] = _padded(child)
+            if id(child) in made:
+                setattr(parent, name, made[id(child)])
+
+
+def _group_norm(norm: torch.nn.InstanceNorm3d) -> torch.nn.Module:
+    from torch import nn
+
+    if norm.track_running_stats:
+        return norm
+    group = nn.GroupNorm(norm.num_features, norm.num_features, norm.eps, norm.affine)
+    if norm.affine:
+        group.weight, group.bias = norm.weight, norm.bias
+    return group
+
+
+def _padded(convolution: torch.nn.Conv3d) -> torch.nn.Module:
+    import torch
+    from torch import nn
+
+    missing = _STEM_CHANNELS - convolution.in_channels
+    wide = nn.Conv3d(
+        _STEM_CHANNELS,
+        convolution.out_channels,
+        convolution.kernel_size,  # type: ignore[arg-type]
+        convolution.stride,  # type: ignore[arg-type]
+        convolution.padding,  # type: ignore[arg-type]
+        bias=convolution.bias is not None,
+    )
+    zeros = torch.zeros_like(convolution.weight[:, :1]).expand(-1, missing, -1, -1, -1)
+    wide.weight = nn.Parameter(torch.cat([convolution.weight, zeros], dim=1))
+    wide.bias = convolution.bias
+    return nn.Sequential(nn.ConstantPad3d((0,) * 6 + (0, missing), 0.0), wide)  # type: ignore[arg-type]
 
 
 def build_unet(architecture: Architecture, channels: int, heads: int) -> torch.nn.Module:
@@ -140,9 +251,16 @@ def _fill(network: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None
             own[name].copy_(tensor)
 
 
-def outputs_of(networks: Iterable[torch.nn.Module], x: torch.Tensor) -> torch.Tensor:
-    """Mean logits [B, heads, …] of an ensemble."""
+def outputs_of(
+    networks: Iterable[torch.nn.Module], x: torch.Tensor, *, features: bool = False
+) -> torch.Tensor:
+    """Mean logits [B, heads, …] of an ensemble, or its features, one fold after the other."""
     total: torch.Tensor | None = None
+    if features:
+        import torch
+
+        parts = [network(x) for network in networks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     count = 0
     for network in networks:
         logits = network(x).float()

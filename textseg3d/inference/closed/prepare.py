@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.errors import InputError
+from textseg3d.inference.closed.coarse_grid import back_operators, to_network_grid
 from textseg3d.inference.closed.spec import Channel, ClosedSpec, Resampling
 from textseg3d.inference.closed.windows import window_grid
 from textseg3d.inference.engine import PreparedImage, body_midline, native_order
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 _EPSILON = 1e-8  # smallest standard deviation, as in nnU-Net
 _LOOK_MM = 4.0
+_BODY_MARGIN_MM = 12.0  # the body box is known to about one of its cells
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,17 @@ class ClosedImage(PreparedImage):
         shape: of the scan, axes as the network has them.
         volume: the scan.
         exact: whether shortcuts are off.
+        operators: per axis the matrix [scan, network] that brings logits back, where it does not
+            follow from the spec.
     """
 
     inputs: Tensor
     spacing_mm: tuple[float, float, float]
-    crop: tuple[slice, slice, slice]
+    crop: tuple[slice, ...]
     shape: Triple
     volume: Volume
     exact: bool
+    operators: tuple[NDArray[np.float64], ...] | None = None
 
 
 def prepare(volume: Volume, spec: ClosedSpec, *, exact: bool) -> ClosedImage:
@@ -68,24 +73,77 @@ def prepare(volume: Volume, spec: ClosedSpec, *, exact: bool) -> ClosedImage:
             f"_{channels - 1:04d}"
         )
     data, spacing = reader_array(volume, spec)
-    shape = data.shape[1:]
-    crop = nonzero_box(data)
-    data = np.ascontiguousarray(data[(slice(None), *crop)], dtype=np.float32)
+    shape, operators = data.shape[1:], None
+    if exact and spec.pipeline == "totalsegmentator":
+        data = to_network_grid(data.astype(np.float32), spacing, spec.spacing)
+        seen = nonzero_box(data)
+        crop, operators = back_operators(shape, data.shape[1:], seen)
+        inputs = _normalised(data[(slice(None), *seen)], spec)
+    else:
+        crop = nonzero_box(data)
+        cropped = _normalised(data[(slice(None), *crop)], spec)
+        inputs = resample_image(
+            cropped,
+            new_shape(cropped.shape[1:], spacing, spec.spacing),
+            order=spec.data_resampling.order,
+            axis=thick_axis(spec.data_resampling, spacing, spec.spacing),
+        )
+    a, b, c = inputs.shape[1:]
+    look, box, midline = coarse_look(volume, ct=spec.channels[0].scheme == "CTNormalization")
+    body = None if exact or midline is None else _body_on_grid(look, box, volume, spec, crop)
+    grid = window_grid((a, b, c), spec.patch_size, exact=exact, box=body, step=spec.step)
+    return ClosedImage(
+        look, (), box, midline, grid, inputs, spacing, crop, shape, volume, exact, operators
+    )  # fmt: skip
+
+
+def _normalised(data: NDArray[Any], spec: ClosedSpec) -> Tensor:
+    """A copy of [C, a, b, c], each channel by its scheme."""
+    import torch
+
+    data = np.array(data, dtype=np.float32, order="C")
     mask = _filled_mask(data) if any(channel.use_mask for channel in spec.channels) else None
     for values, channel in zip(data, spec.channels):
-        values[...] = normalise_channel(values, channel, mask)
-    inputs = resample_image(
-        data,
-        new_shape(data.shape[1:], spacing, spec.spacing),
-        order=spec.data_resampling.order,
-        axis=thick_axis(spec.data_resampling, spacing, spec.spacing),
-    )
-    a, b, c = inputs.shape[1:]
-    grid = window_grid((a, b, c), spec.patch_size, exact=exact)
-    look, box, midline = _coarse_look(volume, spec)
-    return ClosedImage(
-        look, (), box, midline, grid, inputs, spacing, crop, shape, volume, exact
-    )  # fmt: skip
+        found = normalise_channel(values, channel, mask)
+        if found is not values:
+            values[...] = found
+    return torch.from_numpy(data)
+
+
+def _body_on_grid(
+    look: Tensor,
+    box: NDArray[np.float64],
+    volume: Volume,
+    spec: ClosedSpec,
+    crop: tuple[slice, ...],
+) -> NDArray[np.float64]:
+    """First and last voxel [3, 2] of the body on the network's grid, with a margin.
+
+    Args:
+        look: the coarse look [C, d, h, w] in which ``box`` was found.
+        box: first and last voxel [3, 2] of the body there, (z, y, x).
+        volume: the scan.
+        spec: the model.
+        crop: part of the scan that the network's grid covers, axes as the network has them.
+    """
+    reached = [s * n / m for s, n, m in zip(volume.spacing_mm, volume.shape, look.shape[1:])]
+    edges = np.stack([box[:, 0], box[:, 1] + 1], axis=1) * np.array(reached)[:, None]
+    extent = np.array(volume.shape) * np.array(volume.spacing_mm)
+    if spec.orientation == "RAS":
+        turned = [False, True, True]
+        order = [0, 1, 2]
+    else:
+        turned = [bool(f) for f in volume.source.flips[::-1]]
+        order = [2 - volume.source.permutation.index(2 - axis) for axis in range(3)]
+    for axis in range(3):
+        if turned[axis]:
+            edges[axis] = extent[axis] - edges[axis][::-1]
+    edges = edges[order][list(spec.transpose)]
+    along = np.array(volume.spacing_mm)[order][list(spec.transpose)]
+    start = np.array([s.start for s in crop]) * along
+    found = (edges - start[:, None]) / np.array(spec.spacing)[:, None]
+    margin = _BODY_MARGIN_MM / np.array(spec.spacing)[:, None]
+    return found + margin * (-1.0, 1.0)
 
 
 def reader_array(
@@ -138,7 +196,7 @@ def _filled_mask(data: NDArray[np.float32]) -> NDArray[np.bool_]:
 def normalise_channel(
     image: NDArray[np.float32], channel: Channel, mask: NDArray[np.bool_] | None
 ) -> NDArray[np.float32]:
-    """One channel [a, b, c] by its scheme.
+    """One channel [a, b, c] by its scheme; ``image`` may be overwritten.
 
     Args:
         image: scan values.
@@ -149,8 +207,10 @@ def normalise_channel(
         InputError: for an RGB channel with values outside 0 to 255.
     """
     if channel.scheme == "CTNormalization":
-        clipped = np.clip(image, np.float32(channel.low), np.float32(channel.high))
-        return (clipped - np.float32(channel.mean)) / np.float32(max(channel.std, _EPSILON))
+        np.clip(image, np.float32(channel.low), np.float32(channel.high), out=image)
+        image -= np.float32(channel.mean)
+        image /= np.float32(max(channel.std, _EPSILON))
+        return image
     if channel.scheme == "ZScoreNormalization":
         if not channel.use_mask or mask is None:
             return (image - image.mean()) / max(image.std(), _EPSILON)
@@ -176,14 +236,14 @@ def thick_axis(
     return separate_axis(spacing_mm, new_spacing_mm, rule.separate, rule.threshold)
 
 
-def _coarse_look(
-    volume: Volume, spec: ClosedSpec
+def coarse_look(
+    volume: Volume, *, ct: bool
 ) -> tuple[Tensor, NDArray[np.float64], NDArray[np.float64] | None]:
     """Channel 0 in canonical order at about 4 mm, with body box and, for CT, midline."""
     spacing = (_LOOK_MM, _LOOK_MM, _LOOK_MM)
     shape = target_shape(volume.shape, volume.spacing_mm, spacing)
     look = resample(native_order(volume.array[:1]), shape)
-    if spec.channels[0].scheme != "CTNormalization":
+    if not ct:
         return look, np.array([[0.0, n - 1.0] for n in shape]), None
     values = look[0].numpy()
     box = body_box(values, spacing)

@@ -153,6 +153,9 @@ class ClosedSpec:
         mirror_axes: axes along which windows are also predicted mirrored and averaged.
         folds: names of the ensemble's members, prefixes in the weights file.
         source_sha256: checkpoint → sha256 of the file that was converted.
+        step: largest distance of neighbouring windows of an exact run, as a share of a window.
+        pipeline: what happens around the network in an exact run: nnU-Net's steps, or
+            TotalSegmentator's (see :mod:`textseg3d.inference.closed.coarse_grid`).
     """
 
     source: str
@@ -170,6 +173,8 @@ class ClosedSpec:
     logits_resampling: Resampling = field(default_factory=lambda: Resampling(1))
     mirror_axes: tuple[int, ...] = ()
     source_sha256: dict[str, str] = field(default_factory=dict)
+    step: float = 0.5
+    pipeline: Literal["nnunet", "totalsegmentator"] = "nnunet"
 
     def __post_init__(self) -> None:
         if sorted(self.transpose) != [0, 1, 2]:
@@ -180,6 +185,8 @@ class ClosedSpec:
             raise PlansError("a model needs channels, folds, labels and classes")
         if self.logits_resampling.order > 1:
             raise PlansError("logits can be resampled with order 0 or 1, not 3")
+        if not 0 < self.step <= 1:
+            raise PlansError(f"the step is {self.step}; expected more than 0 and at most 1")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise PlansError(f"mirror axes {self.mirror_axes} are not among 0, 1, 2")
         known = set(self.labels) | {0}

@@ -7,29 +7,54 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textseg3d.inference.windows import EXACT_STEP, SIGMA_OF_PATCH, Triple, WindowGrid
+from textseg3d.inference.windows import (
+    EXACT_STEP,
+    SIGMA_OF_PATCH,
+    Triple,
+    WindowGrid,
+    even_starts,
+)
 
 if TYPE_CHECKING:
     import torch
 
-QUICK_STEP = 0.75  # without ``exact``; every voxel is still seen by a window
+QUICK_STEP = 0.75  # without ``exact``
 _PEAK = 10  # of the Gaussian before it is rounded to half precision, as in nnU-Net
 
 
-def window_grid(shape: Triple, size: Triple, *, exact: bool) -> WindowGrid:
+def window_grid(
+    shape: Triple,
+    size: Triple,
+    *,
+    exact: bool,
+    box: NDArray[np.float64] | None = None,
+    step: float = EXACT_STEP,
+) -> WindowGrid:
     """Windows over a volume, by nnU-Net's rule for their places.
 
     Args:
         shape: voxels of the volume; where it is smaller than a window it is padded evenly, the
             odd voxel at the end.
         size: voxels of a window.
-        exact: steps of at most half a window, instead of three quarters.
+        exact: steps of at most ``step`` over the whole volume, instead of at least three quarters
+            of a window over ``box``.
+        box: first and last voxel [3, 2] of what is worth looking at; None for all of it.
+        step: as a share of the window.
     """
-    full = [_starts(n, p, EXACT_STEP) for n, p in zip(shape, size)]
+    quick = max(step, QUICK_STEP)
+    full = [_starts(n, p, step) for n, p in zip(shape, size)]
     total = math.prod(len(s) for s in full)
-    if not exact:
-        full = [_starts(n, p, QUICK_STEP) for n, p in zip(shape, size)]
+    if not exact and box is None:
+        full = [_starts(n, p, quick) for n, p in zip(shape, size)]
+    elif not exact and box is not None:
+        full = [
+            even_starts(max(0, math.floor(low)), min(n - 1, math.ceil(high)), p, quick, n)
+            if n > p
+            else _starts(n, p, quick)
+            for (low, high), n, p in zip(box, shape, size)
+        ]
     return WindowGrid((full[0], full[1], full[2]), size, shape, total)
 
 
@@ -59,43 +84,65 @@ class PlaneSum:
 
     Args:
         grid: the windows.
-        heads: channels of the logits.
+        channels: of what is added up.
         weight: float32, of each voxel of a window.
     """
 
-    def __init__(self, grid: WindowGrid, heads: int, weight: torch.Tensor) -> None:
+    def __init__(self, grid: WindowGrid, channels: int, weight: torch.Tensor) -> None:
         import torch
 
         self._grid, self._weight = grid, weight
-        depth = min(grid.size[0], grid.shape[0])
-        plane = grid.shape[1:]
-        self._sum = torch.zeros((heads, depth, *plane), device=weight.device)
+        self._region = grid.region
+        self._first = self._region[0].start
+        depth = min(grid.size[0], self._region[0].stop - self._first)
+        plane = [s.stop - s.start for s in self._region[1:]]
+        self._sum = torch.zeros((channels, depth, *plane), device=weight.device)
         self._norm = torch.zeros((depth, *plane), device=weight.device)
-        self._first = 0
+        self._given = 0
 
-    def add(self, start: Triple, logits: torch.Tensor) -> None:
-        """Add a window's logits [heads, p, p, p]."""
+    def add(self, start: Triple, values: torch.Tensor) -> None:
+        """Add what a window says: [channels, p, p, p]."""
         volume, window = self._grid.clip(start)
         z = slice(volume[0].start - self._first, volume[0].stop - self._first)
-        target = (z, *volume[1:])
+        across = (
+            slice(v.start - r.start, v.stop - r.start) for v, r in zip(volume[1:], self._region[1:])
+        )
+        target = (z, *across)
         weight = self._weight[window]
-        self._sum[(slice(None), *target)] += logits[(slice(None), *window)] * weight
+        for total, channel in zip(self._sum, values):
+            total[target].addcmul_(channel[window].float(), weight)
         self._norm[target] += weight
 
     def take(self, next_row: int | None) -> Iterator[torch.Tensor]:
-        """Planes [heads, h, w] that no later window touches, each once, in order.
+        """Planes [channels, h, w] that no later window touches, each once, in order.
+
+        Where no window ran they are 0.
 
         Args:
-            next_row: start of the next row of windows; None after the last.
+            next_row: start of the next row of windows; None after the last, which gives the
+                planes to the end of the volume.
         """
-        done = self._norm.shape[0] if next_row is None else max(0, next_row - self._first)
-        for z in range(done):
-            yield self._sum[:, z] / self._norm[z]
+        last = self._region[0].stop if next_row is None else max(0, next_row)
+        while self._given < last:
+            yield self._plane(self._given - self._first)
+            self._given += 1
         if next_row is None:
+            while self._given < self._grid.shape[0]:
+                yield self._plane(-1)
+                self._given += 1
             return
+        done = max(0, last - self._first)
         kept = self._norm.shape[0] - done
-        self._sum[:, :kept] = self._sum[:, done:].clone()
-        self._norm[:kept] = self._norm[done:].clone()
-        self._sum[:, kept:] = 0
-        self._norm[kept:] = 0
+        for total in (*self._sum, self._norm):  # one at a time, which needs no second volume
+            total[:kept] = total[done:].clone()
+            total[kept:] = 0
         self._first += done
+
+    def _plane(self, z: int) -> torch.Tensor:
+        import torch
+
+        full = torch.zeros((len(self._sum), *self._grid.shape[1:]), device=self._sum.device)
+        if z >= 0:
+            inside = (slice(None), *self._region[1:])
+            full[inside] = self._sum[:, z] / self._norm[z]
+        return full
