@@ -72,3 +72,19 @@ def test_faults_stop_planning(raw, capsys):
 def test_preprocess_needs_plans(raw, capsys):
     assert main(["preprocess", "-d", "7"]) == 3
     assert "run `textseg3d plan -d 7` first" in capsys.readouterr().err
+
+
+def test_presets_are_planned_explained_and_preprocessed(raw, tmp_path, capsys):
+    flags = ["--preset", "mr", "cpu-3mm", "--explain", "--ram-gb", "8"]
+    assert main(["plan", "-d", "7", *flags]) == 0
+    text = capsys.readouterr().out
+    assert "mr: spacing 1 × 1 × 1 mm and network of the preset" in text
+    assert "GFLOP" in text
+    plans = json.loads((tmp_path / "preprocessed" / NAME / "nnUNetPlans.json").read_text())
+    assert set(plans["configurations"]) == {"2d", "3d_fullres", "mr", "cpu-3mm"}
+    assert plans["configurations"]["mr"]["cost"]["training_gb"] > 0
+    assert main(["preprocess", "-d", "7", "-c", "mr"]) == 0
+    record = CaseStore(tmp_path / "preprocessed" / NAME / "textseg3d_nnUNetPlans_mr").record("a")
+    assert record.spacing_mm == (1.0, 1.0, 1.0)
+    assert main(["plan", "-d", "7", "--preset", "cpu"]) == 3
+    assert "there is no preset 'cpu'" in capsys.readouterr().err

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import InputError, MemoryBudgetError, UsageError
+
+if TYPE_CHECKING:
+    from textseg3d.dataset import Dataset
+    from textseg3d.plans.fingerprint import Fingerprint
 
 PLANS_NAME = "nnUNetPlans"
 CONFIGURATIONS = ("3d_fullres", "3d_lowres")
@@ -22,6 +27,10 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-d", dest="datasets", nargs="+", required=True, metavar="DATASET",
         help="number, name (Dataset004_Hippocampus) or folder; several are done in turn",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ram-gb", type=float, metavar="GB",
+        help="memory that may be used: fewer processes, and smaller windows of presets, if need be",
     )  # fmt: skip
     parser.add_argument(
         "--assume-orientation", metavar="XYZ",
@@ -41,8 +50,13 @@ def add_planning_arguments(parser: argparse.ArgumentParser) -> None:
         "--clean", action="store_true", help="make the fingerprint anew; needed if data changed"
     )
     parser.add_argument(
-        "-gpu_memory_target", "--gpu-memory-gb", dest="gpu_memory_gb", type=float, default=8.0,
+        "-gpu_memory_target", "--gpu-memory-gb", dest="gpu_memory_gb", type=float,
         metavar="GB", help="memory that training may use; decides patch and batch (8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", dest="presets", nargs="+", default=[], metavar="NAME",
+        help="also plan the prompted networks of these presets (cpu-3mm ct-1.5mm mr gpu-8gb "
+        "gpu-24gb gpu-80gb), or of plans files; each becomes a configuration of its name",
     )  # fmt: skip
     parser.add_argument(
         "-overwrite_target_spacing", nargs=3, type=float, metavar=("Z", "Y", "X"),
@@ -64,10 +78,6 @@ def add_preprocessing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np", dest="processes", type=int, default=1, metavar="N", help="processes (1)"
     )
-    parser.add_argument(
-        "--ram-gb", type=float, metavar="GB",
-        help="memory that all processes together may take; fewer are started if need be",
-    )  # fmt: skip
 
 
 def plan_dataset(args: argparse.Namespace, dataset: str) -> Path:
@@ -81,7 +91,7 @@ def plan_dataset(args: argparse.Namespace, dataset: str) -> Path:
     from textseg3d.io import atomic_path
     from textseg3d.plans import Plans
     from textseg3d.plans.fingerprint import FILE_NAME, Fingerprint
-    from textseg3d.plans.planner import Facts, plan_experiment
+    from textseg3d.plans.planner import REFERENCE_GB, Facts, plan_experiment
     from textseg3d.preprocessing.fingerprinting import extract_fingerprint
 
     raw = dataset_folder(dataset)
@@ -121,10 +131,11 @@ def plan_dataset(args: argparse.Namespace, dataset: str) -> Path:
             num_training=loaded.description.num_training,
             file_ending=loaded.description.file_ending,
         ),
-        gpu_memory_gb=args.gpu_memory_gb,
+        gpu_memory_gb=REFERENCE_GB if args.gpu_memory_gb is None else args.gpu_memory_gb,
         target_spacing_mm=args.overwrite_target_spacing,
         plans_name=args.overwrite_plans_name,
     )
+    reasons = [*planned.reasons, *_add_presets(args, planned.plans, fingerprint, loaded)]
     target = out / f"{args.overwrite_plans_name}.json"
     plans = _with_own_configurations(planned.plans, target)
     Plans.from_dict(plans)
@@ -136,8 +147,35 @@ def plan_dataset(args: argparse.Namespace, dataset: str) -> Path:
             temporary.write_text(text, encoding="utf-8")
     logger.info("written: %s", target)
     if args.explain:
-        print("\n".join(planned.reasons))
+        print("\n".join(reasons))
     return target
+
+
+def _add_presets(
+    args: argparse.Namespace, plans: dict[str, Any], fingerprint: Fingerprint, dataset: Dataset
+) -> list[str]:
+    """Add a configuration per preset; the reasons."""
+    from textseg3d.plans.presets import fit_preset
+
+    limits = [args.gpu_memory_gb, args.ram_gb]
+    memory_gb = min((gb for gb in limits if gb is not None), default=None)
+    if memory_gb is None:
+        memory_gb = own_memory_gb()
+    reasons: list[str] = []
+    for name in args.presets:
+        channels = dataset.description.channel_names
+        made, why = fit_preset(name, plans, fingerprint, channels, memory_gb=memory_gb)
+        plans["configurations"][Path(name).stem] = made
+        reasons += why
+    return reasons
+
+
+def own_memory_gb() -> float | None:
+    """Memory of this machine in 10⁹ bytes; None where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _with_own_configurations(plans: dict[str, Any], target: Path) -> dict[str, Any]:
