@@ -28,10 +28,12 @@ class Runtime:
     Attributes:
         device: where weights and features live.
         autocast: dtype of convolutions and products, or None for plain float32.
+        max_memory_bytes: what this process (on a GPU: its share there) may hold; None for all.
     """
 
     device: torch.device
     autocast: torch.dtype | None
+    max_memory_bytes: int | None = None
 
     @property
     def feature_dtype(self) -> torch.dtype:

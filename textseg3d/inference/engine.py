@@ -1,25 +1,33 @@
-"""Runs the network: a scan becomes windows, windows become features, prompts become logits.
+"""Runs the network: a scan becomes windows, windows become features, prompts become masks.
 
 The image side of a window runs once and its features are kept in the runtime's precision; both
 routes, all at once and prompt by prompt on kept features, go through the same functions in the
-same shapes. Prompts run one at a time: in a batch a row's last bits depend on the batch size,
-and a batch was not faster (36 ms alone, 32 ms per prompt in a batch of 8, for a 128³ window on
-2 cores), so an answer does not depend on what else was asked, to the bit.
+same shapes. Prompts run in chunks of a fixed number of rows, empty ones included: the last bits of
+a product depend on its shape, so an answer does not depend on what else was asked, to the bit.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.errors import InputError
-from textseg3d.inference.accumulate import AccumulatorFactory
+from textseg3d.errors import InputError, MemoryBudgetError
+from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
+from textseg3d.inference.head import chunk_size
+from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory
+from textseg3d.inference.planning import check_memory, plan_image
 from textseg3d.inference.progress import Progress
+from textseg3d.inference.resampling import native_order as native_order
+from textseg3d.inference.resampling import resample_scan
+from textseg3d.inference.spill import spill
 from textseg3d.inference.windows import Triple, WindowGrid, WindowPolicy
 
 if TYPE_CHECKING:
@@ -27,14 +35,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from textseg3d.inference.device import Runtime
-    from textseg3d.inference.masks import PackedMask
     from textseg3d.io import Volume
-    from textseg3d.networks.prompt_unet import ImageFeatures
+    from textseg3d.networks.prompt_attention import ImageProjections
+    from textseg3d.networks.prompt_unet import ImageFeatures, PromptAnswer
     from textseg3d.plans.schema import Configuration
     from textseg3d.text.types import TextFeatures
 
+log = logging.getLogger(__name__)
 _MARGIN_MM = 12.0  # the body box is known to about one of its cells
 _TISSUE_HU = -300.0
+_AIR_HU = -500.0
+_AIR_SHARE = 0.001  # a window with less tissue than this is air
+PRESENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,18 +70,40 @@ class PreparedImage:
 
 
 @dataclass(frozen=True)
+class PromptImage(PreparedImage):
+    """A scan on the grid of a prompted network.
+
+    Attributes:
+        scan_shape: (D, H, W) of the scan.
+        plan: of the memory.
+    """
+
+    scan_shape: Triple
+    plan: MemoryPlan | None = None
+
+
+@dataclass(frozen=True)
 class WindowFeatures:
     """What prompts need of one window: the image side's result, and full-resolution features."""
 
     start: Triple
     features: ImageFeatures
     fine: Tensor
+    projected: ImageProjections
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        kept = (self.fine, self.features.half, self.features.quarter, self.features.tokens)
-        return sum(t.numel() * t.element_size() for t in kept)
+        kept = [self.fine, self.features.half, self.features.quarter, self.features.tokens]
+        return sum(t.numel() * t.element_size() for t in kept + self.projected.tensors())
+
+    def to(self, device: torch.device) -> WindowFeatures:
+        """The features on a device; those of a GPU may have waited in a file."""
+        if self.fine.device == device:
+            return self
+        half, quarter = (t.to(device) for t in (self.features.half, self.features.quarter))
+        features = replace(self.features, half=half, quarter=quarter)
+        return replace(self, features=features, fine=self.fine.to(device))
 
 
 @dataclass(frozen=True)
@@ -77,15 +111,16 @@ class Answer:
     """What the model says about one prompt on the network's grid.
 
     Attributes:
-        logits: float32 [d, h, w].
+        logits: float32 [d, h, w]; of no voxels where they were not to be kept.
         presence: largest over the windows, 0 to 1.
-        mask: on the scan's grid, where the model itself decides between its classes; None where
-            the logits decide.
+        mask: on the scan's grid; None where the logits decide.
+        export_seconds: spent on the mask while the windows ran.
     """
 
     logits: NDArray[np.float32]
     presence: float
     mask: PackedMask | None = None
+    export_seconds: float = 0.0
 
 
 class PromptEngine(Protocol):
@@ -140,15 +175,16 @@ class Engine:
         network = network.to(device=runtime.device).to(memory_format=torch.channels_last_3d)
         self.network: Any = network.eval().requires_grad_(False)
 
-    def prepare(self, volume: Volume, *, exact: bool) -> PreparedImage:
-        """Resample, find the body, normalise, and choose the windows.
+    def prepare(self, volume: Volume, *, exact: bool) -> PromptImage:
+        """Resample, find the body, normalise, choose the windows, and plan the memory.
 
         Raises:
             InputError: if the scan has another number of channels than the model.
+            MemoryBudgetError: if the scan cannot be done in the memory that may be used.
         """
         import torch
 
-        from textseg3d.preprocessing import body_box, normalise, resample, target_shape
+        from textseg3d.preprocessing import body_box, normalise, target_shape
 
         schemes = self.configuration.intensity
         if volume.array.shape[0] != len(schemes):
@@ -158,12 +194,14 @@ class Engine:
             )
         spacing = self.configuration.spacing
         shape = target_shape(volume.shape, volume.spacing_mm, spacing)
+        check_memory(self.configuration, self.runtime, volume.shape, shape)
         with torch.inference_mode():
-            scan = resample(native_order(volume.array), shape)
+            scan = resample_scan(volume.array, shape, self.runtime.device)
             x = normalise(scan, schemes)
+        values = None
         box, midline = np.array([[0.0, n - 1.0] for n in shape]), None
         if schemes[0].scheme == "windows":  # values are HU: body and air differ
-            values = scan[0].numpy()
+            values = scan[0].cpu().numpy()
             box = body_box(values, spacing)
             midline = body_midline(values, box)
             with torch.inference_mode():
@@ -179,86 +217,176 @@ class Engine:
             box + margin,
             exact,
         )
-        return PreparedImage(x, tuple(outside), box, midline, grid)
+        if values is not None and not exact:
+            grid = skip_air(grid, values)
+        image = PromptImage(x, tuple(outside), box, midline, grid, volume.shape)
+        return replace(image, plan=plan_image(self.configuration, self.runtime, image))
 
-    def windows(self, image: PreparedImage, progress: Progress) -> Iterator[WindowFeatures]:
+    def keep_all(self, image: PromptImage) -> PromptImage:
+        """The image with a plan that keeps the features of all windows for later prompts.
+
+        Raises:
+            MemoryBudgetError: if there is no room for them, not even on disk.
+        """
+        plan = plan_image(self.configuration, self.runtime, image, keep_all=True)
+        return replace(image, plan=plan)
+
+    def windows(self, image: PromptImage, progress: Progress) -> Iterator[WindowFeatures]:
         """Run the image side window by window; only the caller keeps what it needs.
 
         Raises:
             Cancelled: when the progress callback says so.
+            MemoryBudgetError: if one window does not fit.
         """
-        import torch
-
         total = len(image.grid)
+        to_disk = image.plan is not None and image.plan.kept == "disk"
         for done, start in enumerate(image.grid):
             progress.step("network", done, total)
+            found = self._try_window(image, start)
+            if found is None:  # memory ran out: once more, and from now on less is kept
+                to_disk = True
+                give_back(self.runtime.device)
+                log.warning("out of memory at window %d of %d; features go to disk", done, total)
+                found = self._try_window(image, start)
+            if found is None:
+                raise MemoryBudgetError(
+                    f"out of memory at window {done} of {total}; close other programs, raise "
+                    "--max-memory, or use another --device"
+                )
+            # Outside any torch mode: a suspended generator must not leave one switched on.
+            yield spill(found) if to_disk else found
+            del found
+        progress.step("network", total, total)
+
+    def _try_window(self, image: PromptImage, start: Triple) -> WindowFeatures | None:
+        """The features of one window; None if memory ran out."""
+        import torch
+
+        try:
             with torch.inference_mode(), autocast(self.runtime):
                 x, position = self._window(image, start)
                 features = self.network.encode_image(x, position)
-                fine = self.network.fine_features(features.half, x)
-            # Outside the block: a suspended generator must not leave its modes switched on.
-            yield WindowFeatures(start, features, fine.to(self.runtime.feature_dtype))
-            del features, fine
-        progress.step("network", total, total)
+                fine = self.network.fine_features(features.half, x).to(self.runtime.feature_dtype)
+                projected = self.network.project(features)
+            return WindowFeatures(start, features, fine, projected)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                return None
+            raise
 
     def answer(
         self,
-        image: PreparedImage,
+        image: PromptImage,
         windows: Iterable[WindowFeatures],
         prompts: Sequence[TextFeatures],
         *,
         keep_logits: bool = True,
     ) -> list[Answer]:
-        """Ask prompts (one text each) of all windows; memory is one volume per prompt.
+        """Ask prompts (one text each) of all windows.
 
-        ``keep_logits`` changes nothing here: the logits are the answer.
+        Memory does not depend on the number of prompts, but for about 20 kB per prompt and window,
+        the packed masks, and the logits if they are kept.
         """
         import torch
 
-        device = self.runtime.device
-        sums = self.accumulator(image.grid, device, len(prompts))
-        presence = [-float("inf")] * len(prompts)
-        texts = [
-            tuple(torch.from_numpy(a).to(device) for a in (p.tokens, p.mask, p.pooled))
-            for p in prompts
-        ]
-        for window in windows:
-            for index, text in enumerate(texts):
-                logits, present = self._ask(window, *text)
-                sums.add(index, window.start, logits)
-                presence[index] = max(presence[index], present)
+        from textseg3d.inference.slabs import Asked, SlabRun, slabs
+
+        asked = (Asked(window, self._ask(window, prompts)) for window in windows)
+        if self.accumulator is not SharesAccumulator:
+            return self._answer_by(self.accumulator, image, asked, len(prompts))
+        plan = image.plan
+        planes = image.grid.shape[0] if plan is None else plan.planes
+        cuts = slabs(image.grid, planes, by_rows=plan is not None and plan.kept == "rows")
+        run = SlabRun(
+            image.grid,
+            cuts,
+            image.scan_shape,
+            len(prompts),
+            self.runtime.device,
+            present=float(np.log(PRESENT / (1 - PRESENT))),
+            keep_logits=keep_logits,
+        )
+        run.run(asked)
+        presence = torch.tensor(run.presence, dtype=torch.float32).sigmoid().tolist()
+        nothing = np.zeros((0, 0, 0), np.float32)
+        empty = PackedMask.empty(image.scan_shape)
         return [
-            Answer(sums.take(index).cpu().numpy(), float(torch.tensor(p).sigmoid()))
-            for index, p in enumerate(presence)
+            Answer(
+                run.logits[i] if keep_logits else nothing,
+                presence[i],
+                builder.result() if presence[i] >= PRESENT else empty,
+                run.export_seconds / len(prompts),
+            )
+            for i, builder in enumerate(run.builders)
         ]
 
-    def _ask(
-        self, window: WindowFeatures, tokens: Tensor, mask: Tensor, pooled: Tensor
-    ) -> tuple[Tensor, float]:
-        """One prompt on one window: logits [p, p, p] and the presence logit."""
+    def _answer_by(
+        self, factory: AccumulatorFactory, image: PromptImage, asked: Iterable[Any], count: int
+    ) -> list[Answer]:
+        """The same with a given accumulator; memory is what it takes for all prompts."""
         import torch
 
-        from textseg3d.networks.prompt_unet import coarse_to_fine
+        from textseg3d.inference.head import prepare_rows, window_logits
 
-        with torch.inference_mode(), autocast(self.runtime):
-            answer = self.network.answer(window.features, tokens, mask, pooled)
-            logits = coarse_to_fine(window.features, answer, window.fine)[-1]
-        return logits[0], float(answer.presence[0])
+        sums = factory(image.grid, self.runtime.device, count)
+        presence = torch.full((count,), -torch.inf)
+        size = chunk_size(self.runtime.device)
+        for item in asked:
+            torch.maximum(presence, item.answer.presence.float().cpu(), out=presence)
+            for first in range(0, count, size):
+                chosen = range(first, min(first + size, count))
+                with torch.inference_mode():
+                    rows = prepare_rows(item.window, item.answer, chosen)
+                    logits = window_logits(item.window, rows)
+                for prompt, row in zip(chosen, logits):
+                    sums.add(prompt, item.window.start, row)
+        found = [sums.take(prompt).cpu().numpy() for prompt in range(count)]
+        return [Answer(f, p) for f, p in zip(found, presence.sigmoid().tolist())]
+
+    def _ask(self, window: WindowFeatures, prompts: Sequence[TextFeatures]) -> PromptAnswer:
+        """All prompts on one window, in chunks of one shape."""
+        import torch
+
+        from textseg3d.networks.prompt_unet import PromptAnswer
+
+        device = self.runtime.device
+        size = chunk_size(device)
+        parts = []
+        for first in range(0, len(prompts), size):
+            chunk = prompts[first : first + size]
+            texts = [np.concatenate(a) for a in zip(*((p.tokens, p.mask, p.pooled) for p in chunk))]
+            missing = size - len(chunk)
+            padded = [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in texts]
+            tokens, mask, pooled = (torch.from_numpy(a).to(device) for a in padded)
+            with torch.inference_mode(), autocast(self.runtime):
+                parts.append(
+                    self.network.answer(window.features, tokens, mask, pooled, window.projected)
+                )
+        with torch.inference_mode():
+            queries = [torch.cat(q)[: len(prompts)] for q in zip(*(p.queries for p in parts))]
+            coarse = torch.cat([p.coarse for p in parts])[: len(prompts)]
+            presence = torch.cat([p.presence for p in parts])[: len(prompts)]
+        return PromptAnswer(queries, coarse, presence)
 
     def _window(self, image: PreparedImage, start: Triple) -> tuple[Tensor, Tensor]:
         """Network input [1, C', p, p, p] and position [3, 2] of one window."""
         import torch
 
+        from textseg3d.networks.kernels import kernels_for
         from textseg3d.preprocessing import window_position
 
-        size = image.grid.size
-        fill = torch.tensor(image.outside)[:, None, None, None]
+        size, device = image.grid.size, self.runtime.device
+        position = torch.from_numpy(window_position(image.box, start, size)).to(device)
+        kernels = kernels_for(image.x) if len(set(image.outside)) == 1 else None
+        if kernels is not None:
+            begin = torch.tensor([start], device=image.x.device)
+            cut = kernels.window_gather(image.x, begin, size, fill=image.outside[0])
+            return cut.permute(0, 4, 1, 2, 3), position
+        fill = torch.tensor(image.outside, device=image.x.device)[:, None, None, None]
         x = fill.expand(-1, *size).clone()
         source, target = image.grid.clip(start)
         x[(slice(None), *target)] = image.x[(slice(None), *source)]
-        x = x[None].to(self.runtime.device).contiguous(memory_format=torch.channels_last_3d)
-        position = torch.from_numpy(window_position(image.box, start, size))
-        return x, position.to(self.runtime.device)
+        return x[None].to(device).contiguous(memory_format=torch.channels_last_3d), position
 
 
 def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager[Any]:
@@ -270,16 +398,6 @@ def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager
     return torch.autocast(runtime.device.type, dtype=runtime.autocast)
 
 
-def native_order(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in a dtype and byte order that torch takes."""
-    if array.dtype.byteorder not in ("=", "|"):
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        wider = np.int32 if array.dtype.itemsize == 2 else np.float32
-        return array.astype(wider)
-    return array.astype(np.uint8) if array.dtype == np.bool_ else array
-
-
 def body_midline(hu: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean x of tissue per slice, inside the body box."""
     first, last = box[:, 0].astype(int), box[:, 1].astype(int) + 1
@@ -288,3 +406,19 @@ def body_midline(hu: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[n
     x = np.arange(first[2], last[2])
     with np.errstate(invalid="ignore"):
         return (per_x * x).sum(axis=1) / per_x.sum(axis=1)
+
+
+def skip_air(grid: WindowGrid, hu: NDArray[np.float32]) -> WindowGrid:
+    """Leave out windows that hold next to no tissue, unless that is all of them.
+
+    Args:
+        grid: the windows.
+        hu: [d, h, w] on the grid's volume.
+    """
+    reasons: dict[Triple, str] = {}
+    voxels = math.prod(grid.size)
+    for start in grid:
+        share = np.count_nonzero(hu[grid.clip(start)[0]] > _AIR_HU) / voxels
+        if share < _AIR_SHARE:
+            reasons[start] = f"air: {share:.3%} of its voxels are above {_AIR_HU:.0f} HU"
+    return grid.without(reasons) if len(reasons) < len(grid) else grid

@@ -59,10 +59,24 @@ def logits_to_mask(logits: NDArray[Float], shape: Triple) -> PackedMask:
         logits: float32 [d, h, w], finite, over the same extent as the scan.
         shape: (D, H, W) of the scan.
     """
+    maps = [AxisMap.between(n, m) for n, m in zip(logits.shape, shape)]
+    return mask_of_planes(logits, maps, 0, shape)
+
+
+def mask_of_planes(
+    logits: NDArray[Float], maps: list[AxisMap], first: int, shape: Triple
+) -> PackedMask:
+    """The part of a mask that some planes of the logits decide.
+
+    Args:
+        logits: float32 [d, h, w], finite.
+        maps: from the scan's slices ``first`` and following, rows and columns to ``logits``.
+        first: slice of the scan that the first map starts with.
+        shape: (D, H, W) of the scan.
+    """
     positive = logits > 0
     if not positive.any():
         return PackedMask.empty(shape)
-    maps = [AxisMap.between(n, m) for n, m in zip(logits.shape, shape)]
     box = []
     for axis, axis_map in enumerate(maps):
         hit = np.flatnonzero(positive.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -73,7 +87,7 @@ def logits_to_mask(logits: NDArray[Float], shape: Triple) -> PackedMask:
     crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
     for index, plane in _planes(logits, [m.part(s) for m, s in zip(maps, box)], skip=True):
         np.greater(plane, 0, out=crop[index])
-    return PackedMask.pack(shape, (z, y, x), crop)
+    return PackedMask.pack(shape, (slice(z.start + first, z.stop + first), y, x), crop)
 
 
 def logits_to_probability(logits: NDArray[Float], shape: Triple) -> NDArray[Float]:

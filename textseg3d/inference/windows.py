@@ -8,8 +8,8 @@ partition of unity. No count map and no division are needed afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Protocol
 
@@ -30,19 +30,34 @@ class WindowGrid:
         size: voxels of a window.
         shape: the volume.
         total: windows that the whole volume would take at the finest step without shortcuts.
+        skipped: windows of the product that do not run, and why, one line each.
     """
 
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     size: Triple
     shape: Triple
     total: int
+    skipped: tuple[tuple[Triple, str], ...] = ()
 
     def __len__(self) -> int:
-        return math.prod(len(s) for s in self.starts)
+        return math.prod(len(s) for s in self.starts) - len(self.skipped)
 
     def __iter__(self) -> Iterator[Triple]:
-        """Start of each window, z slowest."""
-        return iter(product(*self.starts))
+        """Start of each window that runs, z slowest."""
+        left_out = {start for start, _ in self.skipped}
+        return (start for start in product(*self.starts) if start not in left_out)
+
+    def without(self, reasons: Mapping[Triple, str]) -> WindowGrid:
+        """The grid with some windows left out, by start, each for a reason."""
+        return replace(self, skipped=(*self.skipped, *reasons.items()))
+
+    def audit(self) -> list[dict[str, object]]:
+        """Every window of the product: its first voxel (z, y, x), whether it ran, why not."""
+        why = dict(self.skipped)
+        return [
+            {"start": list(s), "run": s not in why, **({"why": why[s]} if s in why else {})}
+            for s in product(*self.starts)
+        ]
 
     @property
     def region(self) -> tuple[slice, slice, slice]:

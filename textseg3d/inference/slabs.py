@@ -1,0 +1,317 @@
+"""Sums of windows, slab by slab along z, and masks that grow with them.
+
+A slab is a run of planes whose windows have all run. Prompts go through it a few at a time, so
+memory depends on the slab and on the windows in play, not on the number of prompts; per prompt
+and window only queries and coarse logits are kept (about 20 kB).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textseg3d.errors import MemoryBudgetError
+from textseg3d.inference.accumulate import OUTSIDE_LOGIT
+from textseg3d.inference.head import PLANES, add_window, chunk_size, prepare_rows
+from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.memory import give_back, is_out_of_memory
+from textseg3d.inference.regrid import AxisMap, mask_of_planes
+from textseg3d.inference.windows import Triple, WindowGrid, shares
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from textseg3d.inference.engine import WindowFeatures
+    from textseg3d.networks.prompt_unet import PromptAnswer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Planes ``start`` to ``stop`` of the volume, decided by the first ``windows`` windows."""
+
+    start: int
+    stop: int
+    windows: int
+
+
+def slabs(grid: WindowGrid, planes: int, *, by_rows: bool) -> list[Slab]:
+    """Cut the covered planes where rows of windows begin, if wanted, and to a largest size.
+
+    Args:
+        grid: the windows.
+        planes: of the largest slab.
+        by_rows: cut so that windows can be forgotten as soon as possible.
+    """
+    z = grid.region[0]
+    starts = [s for s, _, _ in grid]
+    inner = [max(z.start, s) for s in grid.starts[0][1:]] if by_rows else []
+    edges = [z.start, *inner, z.stop]
+    result = []
+    for first, last in pairwise(edges):
+        for start in range(first, last, planes):
+            stop = min(start + planes, last)
+            result.append(Slab(start, stop, sum(s < stop for s in starts)))
+    return result
+
+
+class MaskBuilder:
+    """The mask of one prompt, from planes of logits that come in order.
+
+    Args:
+        grid: windows and volume that the logits belong to.
+        shape: (D, H, W) of the scan.
+    """
+
+    def __init__(self, grid: WindowGrid, shape: Triple) -> None:
+        self._grid, self._shape = grid, shape
+        self._maps = [AxisMap.between(n, m) for n, m in zip(grid.shape, shape)]
+        self._parts: list[PackedMask] = []
+        self._next = 0  # slice of the scan
+        first = grid.region[0].start
+        self._carry = None if first == 0 else self._outside(1)
+
+    def add(self, logits: Tensor, stop: int) -> None:
+        """Planes of the covered region, float32 [dz, h, w], up to plane ``stop`` of the volume."""
+        if logits.is_cuda:
+            self._add_on_gpu(logits, stop)
+            return
+        values = logits.numpy()
+        whole = values.shape[1:] == self._grid.shape[1:]
+        last = stop == self._grid.region[0].stop and stop < self._grid.shape[0]
+        carry = 0 if self._carry is None else 1
+        if whole and not carry and not last:
+            block = values
+        else:
+            block = self._outside(carry + len(values) + last)
+            if self._carry is not None:
+                block[:1] = self._carry
+            block[(slice(carry, carry + len(values)), *self._grid.region[1:])] = values
+        self._decide(block, stop - len(values) - carry)
+
+    def _decide(self, block: NDArray[np.float32], first: int) -> None:
+        """Decide every slice of the scan that lies between planes of the block."""
+        out = self._reached(first, first + len(block))
+        z = self._maps[0].part(out)
+        z = AxisMap(z.low - first, z.high - first, z.weight)
+        part = mask_of_planes(block, [z, *self._maps[1:]], out.start, self._shape)
+        if part.bits.size:
+            self._parts.append(part)
+        self._carry = block[-1:].copy()
+
+    def _add_on_gpu(self, logits: Tensor, stop: int) -> None:
+        """The same on the device, by the kernel K2."""
+        import torch
+        from textseg3d_kernels import export_pack, linear_operator
+
+        grid = self._grid
+        carry = [] if self._carry is None else [self._carry]
+        block = torch.full((len(logits), *grid.shape[1:]), OUTSIDE_LOGIT, device=logits.device)
+        block[(slice(None), *grid.region[1:])] = logits
+        first = stop - len(logits) - len(carry)
+        before = [c if isinstance(c, torch.Tensor) else torch.from_numpy(c) for c in carry]
+        end = stop
+        after = []
+        if stop == grid.region[0].stop and stop < grid.shape[0]:
+            after, end = [torch.full_like(block[:1], OUTSIDE_LOGIT)], stop + 1
+        block = torch.cat([*(b.to(block.device) for b in before), block, *after])
+        out = self._reached(first, end)
+        if out.start == out.stop:
+            self._carry = block[-1:].clone()
+            return
+        windows: list[dict[str, Any]] = [
+            {"input_window": (first, end), "output_window": (out.start, out.stop)},
+            {},
+            {},
+        ]
+        axes = tuple(
+            linear_operator(n, m, device=block.device, **w)
+            for n, m, w in zip(grid.shape, self._shape, windows)
+        )
+        bits = export_pack(block[None], axes)[0].cpu().numpy()
+        crop = np.unpackbits(bits, axis=-1, count=self._shape[2]).view(bool)
+        if crop.any():
+            box = (out, slice(0, self._shape[1]), slice(0, self._shape[2]))
+            self._parts.append(_tight(PackedMask.pack(self._shape, box, crop)))
+        self._carry = block[-1:].clone()
+
+    def _reached(self, first: int, end: int) -> slice:
+        """Slices that look at planes ``first`` to ``end`` alone and are undecided; marks them."""
+        start = max(self._next, int(np.searchsorted(self._maps[0].low, first)))
+        self._next = max(start, int(np.searchsorted(self._maps[0].high, end)))
+        return slice(start, self._next)
+
+    def _outside(self, planes: int) -> NDArray[np.float32]:
+        return np.full((planes, *self._grid.shape[1:]), OUTSIDE_LOGIT, np.float32)
+
+    def result(self) -> PackedMask:
+        """The mask; slices that no plane reached are background."""
+        if not self._parts:
+            return PackedMask.empty(self._shape)
+        return PackedMask.union(self._parts)
+
+
+def _tight(mask: PackedMask) -> PackedMask:
+    """The same mask in the smallest box."""
+    crop, box = mask.crop(), []
+    for axis, outer in enumerate(mask.box):
+        hit = np.flatnonzero(crop.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(outer.start + int(hit[0]), outer.start + int(hit[-1]) + 1))
+    inner = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, mask.box))
+    return PackedMask.pack(mask.shape, (box[0], box[1], box[2]), crop[inner])
+
+
+@dataclass
+class Asked:
+    """A window in play, and what all prompts made of it."""
+
+    window: WindowFeatures
+    answer: PromptAnswer
+
+
+class SlabRun:
+    """The work on some prompts; see :meth:`run`.
+
+    Args:
+        grid: the windows.
+        cuts: of :func:`slabs`.
+        shape: (D, H, W) of the scan.
+        count: prompts.
+        device: where features live.
+        present: logit from which on something counts as there.
+        keep_logits: keep every prompt's logits [d, h, w].
+    """
+
+    def __init__(
+        self,
+        grid: WindowGrid,
+        cuts: Sequence[Slab],
+        shape: Triple,
+        count: int,
+        device: torch.device,
+        *,
+        present: float,
+        keep_logits: bool,
+    ) -> None:
+        import torch
+
+        self.grid, self.cuts, self.device, self.present = grid, cuts, device, present
+        self.presence = np.full(count, -np.inf)
+        self.builders = [MaskBuilder(grid, shape) for _ in range(count)]
+        self.logits: list[NDArray[np.float32]] = []
+        if keep_logits:
+            self.logits = [np.full(grid.shape, OUTSIDE_LOGIT, np.float32) for _ in range(count)]
+        self.export_seconds = 0.0
+        self._axes = [
+            {s: torch.from_numpy(w).to(device) for s, w in zip(starts, shares(starts, size))}
+            for starts, size in zip(grid.starts, grid.size)
+        ]
+        self._active: list[Asked] = []
+
+    def run(self, asked: Iterable[Asked]) -> None:
+        """Take the windows as they come, in the grid's order, and finish slab after slab."""
+        source = iter(asked)
+        taken = 0
+        for number, slab in enumerate(self.cuts):
+            while taken < slab.windows:
+                found = next(source)
+                self._active.append(found)
+                np.maximum(
+                    self.presence, found.answer.presence.float().cpu().numpy(), out=self.presence
+                )
+                taken += 1
+            final = taken == len(self.grid)
+            wanted = np.arange(len(self.presence))
+            if final and number == 0 and not self.logits:  # no mask is made of what is absent
+                wanted = wanted[self.presence >= self.present]
+            size = chunk_size(self.device)
+            for i in range(0, len(wanted), size):
+                self._sum(slab.start, slab.stop, wanted[i : i + size].tolist())
+            self._active = [a for a in self._active if self._end(a) > slab.stop]
+        for _ in source:  # lets the source report that it is done
+            raise AssertionError("more windows than the grid has")
+
+    def _end(self, asked: Asked) -> int:
+        return asked.window.start[0] + self.grid.size[0]
+
+    def _sum(self, start: int, stop: int, prompts: list[int]) -> None:
+        """Planes of some prompts; with less at once where memory runs out."""
+        try:
+            sums = self._sums(start, stop, prompts)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if stop - start <= PLANES:
+                raise MemoryBudgetError(
+                    f"out of memory at planes {start} to {stop} of {self.grid.shape[0]}, the "
+                    "smallest piece of work there is; close other programs, or crop the scan"
+                ) from None
+            sums = None
+        if sums is None:  # outside of the handler, which holds on to what filled the memory
+            give_back(self.device)
+            middle = start + max(PLANES, (stop - start) // 2)
+            log.warning(
+                "out of memory at planes %d to %d; going on with %d planes at a time",
+                start, stop, middle - start,
+            )  # fmt: skip
+            self._sum(start, middle, prompts)
+            self._sum(middle, stop, prompts)
+            return
+        begin = perf_counter()
+        for row, prompt in zip(sums, prompts):
+            if self.logits:
+                inside = (slice(start, stop), *self.grid.region[1:])
+                self.logits[prompt][inside] = row.cpu().numpy()
+            self.builders[prompt].add(row, stop)
+        self.export_seconds += perf_counter() - begin
+
+    def _sums(self, start: int, stop: int, prompts: list[int]) -> Tensor:
+        """float32 [P, stop - start, h, w]: logits of the covered region."""
+        import torch
+
+        _, y, x = self.grid.region
+        shape = (stop - start, y.stop - y.start, x.stop - x.start)
+        with torch.inference_mode():
+            sums = torch.zeros((len(prompts), *shape), device=self.device)
+            for asked, offset, weights in self._reaching(start, stop):
+                window = asked.window.to(self.device)
+                rows = prepare_rows(window, asked.answer, prompts)
+                add_window(window, rows, weights, sums, offset)
+            if self.grid.skipped:
+                self._divide(sums, start, stop)
+        return sums
+
+    def _divide(self, sums: Tensor, start: int, stop: int) -> None:
+        """Where windows were left out, the weights of the others no longer sum to one."""
+        import torch
+
+        cover = torch.zeros(sums.shape[1:], device=sums.device)
+        for _, offset, weights in self._reaching(start, stop):
+            inside, target = [], []
+            for n, shift, limit in zip(self.grid.size, offset, cover.shape):
+                first, last = max(0, -shift), min(n, limit - shift)
+                inside.append(slice(first, last))
+                target.append(slice(first + shift, last + shift))
+            z, y, x = (w[i] for w, i in zip(weights, inside))
+            cover[tuple(target)] += z[:, None, None] * (y[:, None] * x)
+        covered = cover > 0
+        sums /= torch.where(covered, cover, 1.0)
+        sums.masked_fill_(~covered, OUTSIDE_LOGIT)
+
+    def _reaching(self, start: int, stop: int) -> Iterator[tuple[Asked, Triple, Any]]:
+        """Windows that reach into some planes, where they begin there, and their weights."""
+        _, y, x = self.grid.region
+        for asked in self._active:
+            first = asked.window.start
+            if first[0] < stop and self._end(asked) > start:
+                offset = (first[0] - start, first[1] - y.start, first[2] - x.start)
+                yield asked, offset, tuple(axis[s] for axis, s in zip(self._axes, first))
