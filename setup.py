@@ -38,10 +38,14 @@ EXTRAS = {
     "dicom": ["highdicom>=0.26", "pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
     # `textseg3d serve`; its client needs nothing but numpy.
     "server": ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30"],
+    # `textseg3d predict --executor ray`: workers on several machines.
+    "ray": ["ray>=2.40"],
     # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
     "huggingface": ["transformers>=4.40"],
     # Converted nnU-Nets: the package that their networks come from.
     "nnunet": ["dynamic_network_architectures>=0.4"],
+    # Other predictors and resampling, for `textseg3d bench` to compare with.
+    "bench": ["nnunetv2>=2.6", "monai>=1.6", "scikit-image>=0.22"],
     # Only tests need these: peers to compare with, and tools.
     "test": [
         "pytest>=8",
@@ -57,6 +61,10 @@ EXTRAS = {
         "fastapi>=0.115",
         "uvicorn>=0.30",
         "slicerio>=1.4",
+        "ray>=2.40",
+        "slicer-core>=5.12",  # 3D Slicer's libraries without its window
+        "PySide6-Essentials>=6.6",
+        "jsonschema>=4.18",
         "monai>=1.6",
         "nnunetv2>=2.6",
         "pylibjpeg[all]>=2.0",
@@ -93,6 +101,7 @@ setup(
     package_dir={"textseg3d_kernels": "kernels/textseg3d_kernels", **DATA_FOLDERS},
     package_data={
         "textseg3d": ["**/*.json", "**/*.jsonl", "**/*.gz"],
+        "textseg3d.server.page": ["*.html", "*.css", "*.js", "*.txt"],
         **{name: DATA_FILES for name in DATA_FOLDERS},
     },
     include_package_data=False,

@@ -36,8 +36,10 @@ INFERENCE = NETWORKS | ZOO | {"inference"}
 CONVERT = INFERENCE | {"convert"}
 EXPORT = INFERENCE | {"export"}
 REPORTS = EXPORT | {"reports"}
+COHORT = EXPORT | {"cohort"}
 EVALUATION = EXPORT | {"evaluation"}
-TOP = EVALUATION | REPORTS | TRAINING | CONVERT | {"api"}
+BENCHMARK = EXPORT | CONVERT | {"api", "benchmark"}
+TOP = EVALUATION | REPORTS | COHORT | TRAINING | BENCHMARK
 ALLOWED = {
     **{name: BASE for name in BASE},
     "io": IO,
@@ -51,10 +53,12 @@ ALLOWED = {
     "inference": INFERENCE,
     "export": EXPORT,
     "reports": REPORTS,
+    "cohort": COHORT,
     "evaluation": EVALUATION,
     "zoo": ZOO,
     "convert": CONVERT,
     "api": EXPORT,
+    "benchmark": BENCHMARK,
     "cli": TOP | {"cli", "server"},
     "server": TOP | {"server"},
     "client": BASE | {"client"},
@@ -64,6 +68,7 @@ IMPORT_NAMES = {
     "open_clip_torch": "open_clip",
     "pynrrd": "nrrd",
     "connected-components-3d": "cc3d",
+    "scikit-image": "skimage",
 }
 NOT_IMPORTED = {"torchvision"}  # open_clip imports it
 NOT_DECLARED = {"triton"}  # optional; torch brings it where there is a GPU build

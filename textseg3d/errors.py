@@ -7,6 +7,11 @@ what was expected, what to do next.
 
 from __future__ import annotations
 
+import errno
+
+# What the system says when a disk is full, over quota, failing or read-only.
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
 
 class TextSegError(Exception):
     """Base of all errors that textseg3d raises on purpose."""
@@ -64,3 +69,24 @@ class Cancelled(TextSegError):  # noqa: N818 - the name is part of the public in
     """The user, or a progress callback that returned False, stopped the work."""
 
     exit_code = 130
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is the system's, NumPy's or torch's way to say that memory ran out."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text
+        or "not enough memory: you tried to allocate" in text
+        or "CUDA out of memory" in text
+    )
+
+
+def storage_error(error: BaseException | None) -> OSError | None:
+    """The full or failing disk that caused ``error``, if that is what caused it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

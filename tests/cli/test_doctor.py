@@ -32,7 +32,11 @@ def test_tables_are_those_of_setup() -> None:
     assert isinstance(extras, dict)
     assert {d for d, _ in CORE_PACKAGES.values()} == distributions(core)
     assert {d for d, _ in OPTIONAL_PACKAGES.values()} == distributions(
-        [need for name in ("dicom", "huggingface", "server", "nnunet") for need in extras[name]]
+        [
+            need
+            for name in ("dicom", "huggingface", "server", "nnunet", "ray")
+            for need in extras[name]
+        ]
     )
 
 

@@ -12,8 +12,14 @@ import pytest
 
 from textseg3d import __version__
 from textseg3d.cli.logs import progress_reporter
-from textseg3d.cli.main import COMMANDS, is_out_of_memory, main
-from textseg3d.errors import Cancelled, CasesFailedError, InputError, MissingDependencyError
+from textseg3d.cli.main import COMMANDS, main
+from textseg3d.errors import (
+    Cancelled,
+    CasesFailedError,
+    InputError,
+    MissingDependencyError,
+    is_out_of_memory,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

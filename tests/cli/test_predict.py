@@ -100,8 +100,8 @@ def test_help_needs_no_torch():
     )
     assert done.stderr.endswith("False")
     assert "--probabilities" in done.stdout
-    for absent in ("--executor", "--shard", "--workers", "--fast"):
-        assert absent not in done.stdout
+    for there in ("--executor", "--shard", "--workers", "--summary"):
+        assert there in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,14 @@ def test_exit_codes(model, scan, tmp_path, capsys, arguments, code, pattern):
     assert len(error.splitlines()) == 1
     assert scan.read_bytes() == content
     left = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
-    assert left == ["broken.nii.gz", "ct.nii.gz"]
+    if "N1" not in pattern:
+        assert left == ["broken.nii.gz", "ct.nii.gz"]
+        return
+    assert left == ["broken.json", "broken.nii.gz", "ct.nii.gz"]  # rejected: the record says why
+    record = json.loads((tmp_path / "in" / "broken.json").read_text())
+    assert record["status"] == "bad_input"
+    assert record["error"] == {"rule": "N1", "exit_code": 3, "message": record["error"]["message"]}
+    assert record["error"]["message"] in error
 
 
 def test_beside_the_scan_then_again(model, scan, capsys):
@@ -194,7 +201,7 @@ def test_a_folder_with_one_bad_scan(model, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "N5" in error
     assert "1 of 3 cases failed" in error
-    done = {"case1.json", "case1__liver.nii.gz", "case2.json", "case2__liver.nii.gz"}
+    done = {"case1.json", "case1__liver.nii.gz", "case2.json", "case2__liver.nii.gz", "bad.json"}
     assert {p.name for p in out.iterdir()} == done
     stamps = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     (folder / "bad.nii.gz").unlink()

@@ -47,8 +47,8 @@ def test_record(predict_by_hand, masks, scan, tmp_path):
     asked = {**masks, "nothing": np.zeros((50, 40, 30), bool), "no liver": "negated"}
     paths = save_prediction(predict_by_hand(asked), tmp_path / "out")
     record = json.loads(paths[-1].read_text())
-    keys = ["textseg3d", "model", "image", "prompts", "windows", "exact", "seconds"]
-    keys += ["peak_rss_mb", "warnings"]
+    keys = ["textseg3d", "status", "model", "image", "prompts", "windows", "exact", "seconds"]
+    keys += ["peak_rss_mb", "warnings", "files"]
     assert list(record) == keys
     assert record["image"]["shape"] == [50, 40, 30]
     assert record["image"]["spacing_mm"] == [4.0, 1.5, 1.5]

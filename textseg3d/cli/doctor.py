@@ -26,7 +26,7 @@ CORE_PACKAGES = {
     "safetensors": ("safetensors", "weights"),
     "matplotlib": ("matplotlib", "previews and loss curves"),
     "huggingface_hub": ("huggingface_hub", "models from a hub"),
-    "filelock": ("filelock", "models from a hub"),
+    "filelock": ("filelock", "models from a hub, several runs on one folder"),
     "blosc2": ("blosc2", "preprocessed cases"),
 }
 OPTIONAL_PACKAGES = {
@@ -37,6 +37,7 @@ OPTIONAL_PACKAGES = {
     "fastapi": ("fastapi", "the local server: pip install 'textseg3d[server]'"),
     "starlette": ("starlette", "the local server: pip install 'textseg3d[server]'"),
     "uvicorn": ("uvicorn", "the local server: pip install 'textseg3d[server]'"),
+    "ray": ("ray", "predict on several machines: pip install 'textseg3d[ray]'"),
     "dynamic_network_architectures": (
         "dynamic_network_architectures",
         "converted nnU-Nets: pip install 'textseg3d[nnunet]'",

@@ -13,7 +13,13 @@ from typing import NamedTuple
 import textseg3d
 from textseg3d.cli.logs import report_error, set_up_logging
 from textseg3d.cli.parser import COMMON_FLAGS, CommandParser, add_common_arguments
-from textseg3d.errors import Cancelled, MemoryBudgetError, TextSegError, UsageError
+from textseg3d.errors import (
+    Cancelled,
+    MemoryBudgetError,
+    TextSegError,
+    UsageError,
+    is_out_of_memory,
+)
 from textseg3d.suggest import did_you_mean
 
 
@@ -39,8 +45,10 @@ COMMANDS: dict[str, Command] = {
     "train": Command("textseg3d.cli.train", "train a model from plans and labelled scans"),
     "evaluate": Command("textseg3d.cli.evaluate", "score predicted masks or a model"),
     "serve": Command("textseg3d.cli.serve", "keep a model warm for other programs"),
+    "ui": Command("textseg3d.cli.ui", "open the page for browsers"),
     "models": Command("textseg3d.cli.models", "list, describe, download and verify models"),
     "convert": Command("textseg3d.cli.convert", "make a model folder of an nnU-Net's weights"),
+    "bench": Command("textseg3d.cli.bench", "measure stages, memory, exactness, and peers"),
     "doctor": Command("textseg3d.cli.doctor", "show versions, device, memory, what is missing"),
 }
 
@@ -131,18 +139,6 @@ def _failed(error: BaseException, *, debug: bool, json_lines: bool) -> int:
         message, code = f"unexpected {type(error).__name__}: {error}{hint}", 1
     report_error(message, code, json_lines=json_lines)
     return code
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is the system's, NumPy's or torch's way to say that memory ran out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text
-        or "not enough memory: you tried to allocate" in text
-        or "CUDA out of memory" in text
-    )
 
 
 if __name__ == "__main__":

@@ -6,22 +6,17 @@ import argparse
 import logging
 import signal
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textseg3d.cli.check import READING, add_reading_options
-from textseg3d.cli.logs import emit, progress_reporter, report_error, wants_json
-from textseg3d.errors import Cancelled, CasesFailedError, TextSegError, UsageError
+from textseg3d.cli.logs import progress_reporter
+from textseg3d.errors import UsageError
 
 if TYPE_CHECKING:
-    from textseg3d.cli.predict_cases import Job
-    from textseg3d.export import ExportOptions, OutputNames
+    from textseg3d.cohort import Case, Job
+    from textseg3d.export import ExportOptions
     from textseg3d.inference.prompts import PromptRequest
-    from textseg3d.inference.result import Prediction
-    from textseg3d.inference.segmenter import Segmenter
 
 HELP = (
     "Segment what prompts in plain words describe. Masks lie on the scan's own grid, one file per "
@@ -30,33 +25,31 @@ HELP = (
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Case:
-    """One scan with everything that is known before it is read."""
-
-    scan: Path
-    requests: tuple[PromptRequest, ...]
-    names: OutputNames
-
-    @property
-    def prompts(self) -> list[str]:
-        """The texts, each once."""
-        return [request.text for request in self.requests]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add = parser.add_argument
-    add("-i", "--input", nargs="+", metavar="SCAN", help="file, DICOM folder or folder of scans")
+    add(
+        "-i",
+        "--input",
+        nargs="+",
+        metavar="SCAN",
+        help="file, DICOM folder, folder of scans or BIDS dataset",
+    )
     add("-p", "--prompt", nargs="+", metavar="PROMPT", help="what to segment, in plain words")
     add("--all", action="store_true", help="every concept that the model knows")
     add(
         "-o",
         "--output",
         metavar="OUT",
-        help="folder, or file for one prompt (default: beside SCAN)",
+        help="folder, or file for one prompt (default: beside SCAN; for a BIDS dataset its "
+        "derivatives/textseg3d)",
     )
-    add("--jobs", metavar="JSON", help='list of {"image": path, "prompts": [texts]}, for -i and -p')
+    add(
+        "--jobs",
+        metavar="LIST",
+        help='.json list or .jsonl of {"image": path, "prompts": [texts], "case": name}, or .csv '
+        "with such columns (prompts split by ;), for -i; without prompts it goes with -p or --all",
+    )
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     add(
@@ -79,8 +72,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="skip cases that are complete")
     group.add_argument("--overwrite", action="store_true", help="replace earlier outputs")
+    add_cohort_options(parser)
     add("--dry-run", action="store_true", help="say what would be done, and stop")
     add_reading_options(parser)
+
+
+def add_cohort_options(parser: argparse.ArgumentParser) -> None:
+    """Options for many scans."""
+    group = parser.add_argument_group("many scans")
+    add = group.add_argument
+    add(
+        "--executor",
+        choices=("serial", "local", "ray"),
+        help="who works: this process (default), processes (default with --workers), or a Ray "
+        "cluster (RAY_ADDRESS)",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="each loads the model once (default: one per core with 4 GiB of free memory; of Ray "
+        "one per GPU or CPU)",
+    )
+    add("--shard", metavar="I/N", help="only the I-th of N equal parts of the scans, from 1 on")
+    add(
+        "--summary",
+        action="store_true",
+        help="also textseg3d-summary.csv and .html, with thumbnails, about all scans",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,67 +110,95 @@ def run(args: argparse.Namespace) -> int:
         PromptError: if a prompt cannot be meant; nothing was read or loaded by then.
         CasesFailedError: if some of several cases failed; the others are done.
     """
-    from textseg3d.cli.predict_cases import find_scans
+    from textseg3d.cli.predict_cohort import executor_of, run_cases, shard_of, summary_folder
+    from textseg3d.cohort import Work, expand
     from textseg3d.export import ExportOptions
     from textseg3d.inference.prompts import Vocabulary
     from textseg3d.zoo import ModelCard, default_model, find_model
 
+    executor = executor_of(args)
     jobs = _jobs(args)
     folder = find_model(args.model or default_model())
-    vocabulary = Vocabulary(ModelCard.read(folder).concepts)
+    card = ModelCard.read(folder)
+    vocabulary = Vocabulary(card.concepts)
     options = ExportOptions(
-        args.format, args.combine, args.probabilities, args.preview, args.statistics, args.all
+        args.format,
+        args.combine,
+        args.probabilities,
+        args.preview,
+        args.statistics,
+        args.all,
+        thumbnail=args.summary,
     )
     understood: dict[tuple[str, ...], tuple[PromptRequest, ...]] = {}
-    cases = []
+    cases, datasets = [], set()
     for job in jobs:
         prompts = job.prompts or vocabulary.names
         if prompts not in understood:
             understood[prompts] = tuple(vocabulary.understand_all(prompts))
-        for scan in find_scans([job.scan]):
-            cases.append(_case(scan, understood[prompts], args, options))
+        texts = tuple(request.text for request in understood[prompts])
+        for one in expand(job, card.modalities):
+            cases.append(_case(one, texts, args, options))
+            datasets |= {one.dataset} - {None}
+    requests = {request.text: request for group in understood.values() for request in group}
     _refuse_shared_outputs(cases, options, several=len(cases) > 1, output=args.output)
+    summary = summary_folder(args, cases, datasets)
+    mine = shard_of(args.shard, cases)
     if args.dry_run:
-        _print_plan(cases, options, folder)
+        _print_plan(mine, requests, options, folder)
         return 0
-    if not (args.resume or args.overwrite):
-        _refuse_existing(cases, options)
+    _refuse_existing(mine, options, args)
     _stop_on_sigterm()
-    return _run_cases(cases, args, options, folder)
+    work = Work(
+        folder,
+        args.device,
+        options,
+        predict={"exact": args.exact, **{name: getattr(args, name) for name in READING}},
+        describe=args.describe,
+        mode="overwrite" if args.overwrite else "resume" if args.resume else "new",
+    )
+    return run_cases(args, work, mine, cases, executor, summary, progress_reporter)
 
 
 def _jobs(args: argparse.Namespace) -> list[Job]:
     """The jobs of the command line; no prompts stand for every concept of the model."""
-    from textseg3d.cli.predict_cases import Job, read_jobs, refuse_plans
+    from textseg3d.cohort import Job, read_jobs
+    from textseg3d.cohort.sources import refuse_plans
 
+    if args.prompt and args.all:
+        raise UsageError("give either prompts (-p 'left lung' liver) or --all")
     if args.jobs is not None:
-        if args.input or args.prompt or args.all:
-            raise UsageError("--jobs names scans and prompts; leave out -i, -p and --all")
-        jobs = read_jobs(Path(args.jobs))
+        if args.input:
+            raise UsageError("--jobs names the scans; leave out -i")
+        given = () if args.all else tuple(args.prompt) if args.prompt else None
+        jobs = read_jobs(Path(args.jobs), given)
     else:
         if not args.input:
             raise UsageError("no scan: give -i SCAN, or --jobs; see `textseg3d predict --help`")
         if bool(args.prompt) == args.all:
             raise UsageError("give either prompts (-p 'left lung' liver) or --all")
         jobs = [Job(Path(path), tuple(args.prompt or ())) for path in args.input]
-    for job in jobs:
-        refuse_plans(job.prompts)
+    for texts in {job.prompts for job in jobs}:
+        refuse_plans(texts)
     return jobs
 
 
 def _case(
-    scan: Path,
-    requests: tuple[PromptRequest, ...],
-    args: argparse.Namespace,
-    options: ExportOptions,
+    job: Job, prompts: tuple[str, ...], args: argparse.Namespace, options: ExportOptions
 ) -> Case:
+    from textseg3d.cohort import Case
+    from textseg3d.cohort.bids import DERIVATIVES
     from textseg3d.export import output_names
     from textseg3d.export.files import refuse_scan
 
-    names = output_names(args.output, scan, len(requests), options.format)
-    case = Case(scan, requests, names)
-    refuse_scan(names, options.file_names(names, case.prompts), scan)
-    return case
+    output = args.output
+    if job.dataset is not None:
+        output = Path(output or job.dataset / DERIVATIVES) / job.folder
+    names = output_names(output, job.scan, len(prompts), options.format)
+    if job.case is not None:
+        names = names.renamed(job.case)
+    refuse_scan(names, options.file_names(names, list(prompts)), job.scan)
+    return Case(job.scan, prompts, names)
 
 
 def _refuse_shared_outputs(
@@ -159,180 +206,62 @@ def _refuse_shared_outputs(
 ) -> None:
     if several and any(case.names.single for case in cases):
         raise UsageError(f"the output {output} is one file, but there are {len(cases)} scans")
-    owners: dict[Path, Path] = {}
+    owners: dict[tuple[Path, str], Path] = {}
+    here = Path.cwd()
     for case in cases:
-        for name in options.file_names(case.names, case.prompts):
-            path = (case.names.folder / name).absolute()
-            if path in owners:
+        folder = here / case.names.folder
+        for name in options.file_names(case.names, list(case.prompts)):
+            owner = owners.setdefault((folder, name), case.scan)
+            if owner is not case.scan:
                 raise UsageError(
-                    f"{owners[path]} and {case.scan} would both write {path.name} into "
-                    f"{case.names.folder}; rename one scan or run them apart"
+                    f"{owner} and {case.scan} would both write {name} into {case.names.folder}; "
+                    "rename one scan, give it a 'case' in a --jobs list, or run them apart"
                 )
-            owners[path] = case.scan
 
 
-def _refuse_existing(cases: list[Case], options: ExportOptions) -> None:
+def _refuse_existing(cases: list[Case], options: ExportOptions, args: argparse.Namespace) -> None:
+    """Raise if a file would be replaced unasked, or a record would replace something else."""
+    from textseg3d.export.record import read_record
+
+    there: dict[Path, set[str]] = {}
     for case in cases:
-        for name in options.file_names(case.names, case.prompts):
-            path = case.names.folder / name
-            if path.exists():
-                raise UsageError(f"{path} exists already; use --overwrite, --resume or another -o")
+        folder = case.names.folder
+        if folder not in there:
+            there[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        if not there[folder]:
+            continue
+        if case.names.record in there[folder] and read_record(case.record) is None:
+            raise UsageError(
+                f"{case.record} is there and is no record of textseg3d (a sidecar of the scan?); "
+                "name another folder with -o"
+            )
+        if args.resume or args.overwrite:
+            continue
+        for name in options.file_names(case.names, list(case.prompts)):
+            if name in there[folder]:
+                raise UsageError(
+                    f"{folder / name} exists already; use --overwrite, --resume or another -o"
+                )
 
 
-def _print_plan(cases: list[Case], options: ExportOptions, folder: Path) -> None:
+def _print_plan(
+    cases: list[Case],
+    requests: dict[str, PromptRequest],
+    options: ExportOptions,
+    folder: Path,
+) -> None:
     print(f"model: {folder}")
     for case in cases:
         print(f"{case.scan}")
-        for request in case.requests:
+        for text in case.prompts:
+            request = requests[text]
             parts = " + ".join(part.name for part in request.parts)
             print(f"  {request.text!r}: {parts or request.status}")
             for warning in request.warnings:
                 print(f"    {warning}")
-        for name in options.file_names(case.names, case.prompts):
+        for name in options.file_names(case.names, list(case.prompts)):
             exists = " (exists)" if (case.names.folder / name).exists() else ""
             print(f"  -> {case.names.folder / name}{exists}")
-
-
-def _run_cases(
-    cases: list[Case], args: argparse.Namespace, options: ExportOptions, folder: Path
-) -> int:
-    from textseg3d.api import Segmenter
-    from textseg3d.inference.device import tune_process
-
-    start = time.perf_counter()
-    tune_process()
-    segmenter = Segmenter(folder, args.device)
-    sha256 = segmenter.card.files["model.safetensors"].sha256
-    log.info(
-        "model %s on %s, loaded in %.1f s",
-        segmenter.card.name,
-        segmenter.device,
-        time.perf_counter() - start,
-    )
-    failed = []
-    for number, case in enumerate(cases, 1):
-        if wants_json(args):
-            emit("case", case=case.names.case, number=number, total=len(cases))
-        if args.resume and is_complete(case, options, sha256, exact=args.exact):
-            log.info("%s: complete, skipped", case.scan)
-            continue
-        try:
-            with progress_reporter(args) as on_progress:
-                _run_case(case, args, options, segmenter, on_progress)
-        except (Cancelled, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            if len(cases) == 1:
-                raise
-            _report(case, error, args)
-            failed.append(str(case.scan))
-    if failed:
-        names = ", ".join(failed[:5]) + (" …" if len(failed) > 5 else "")
-        raise CasesFailedError(f"{len(failed)} of {len(cases)} cases failed: {names}")
-    return 0
-
-
-def _report(case: Case, error: Exception, args: argparse.Namespace) -> None:
-    """One line for a case that failed among others."""
-    log.debug("%s", case.scan, exc_info=error)
-    text = str(error) or type(error).__name__
-    if not isinstance(error, TextSegError):
-        text = f"unexpected {type(error).__name__}: {text}"
-    code = error.exit_code if isinstance(error, TextSegError) else 1
-    prefix = "" if str(case.scan) in text else f"{case.scan}: "
-    report_error(f"{prefix}{text}", code, json_lines=wants_json(args))
-
-
-def _run_case(
-    case: Case,
-    args: argparse.Namespace,
-    options: ExportOptions,
-    segmenter: Segmenter,
-    on_progress: Callable[[str, int, int], Any],
-) -> None:
-    from textseg3d.export import save_prediction
-    from textseg3d.export.record import read_record
-
-    prompts = case.prompts
-    if args.describe:
-        prompts = [*prompts, *_context(segmenter, prompts)]
-    prediction = segmenter.predict(
-        case.scan,
-        prompts,
-        on_progress=on_progress,
-        exact=args.exact,
-        keep_logits=options.probabilities,
-        **{name: getattr(args, name) for name in READING},
-    )
-    if args.describe:
-        from textseg3d.inference.describe import describe
-
-        prediction = describe(prediction, case.prompts, ct="CT" in segmenter.card.modalities)
-    on_progress("write", 0, 1)
-    paths = save_prediction(prediction, None, names=case.names, **vars(options))
-    on_progress("write", 1, 1)
-    record = read_record(paths[-1]) or {}
-    for warning in record["warnings"]:
-        log.warning("%s: %s", case.scan, warning)
-    for result in prediction.values():
-        for warning in result.warnings:
-            log.warning("%s", warning)
-    stages = ", ".join(f"{name} {value:.1f}" for name, value in record["seconds"].items())
-    peak = record["peak_rss_mb"]
-    log.info(
-        "%s: windows %d of %d; seconds: %s; peak memory %s MB",
-        case.names.case, prediction.windows_run, prediction.windows_total, stages, peak,
-    )  # fmt: skip
-    if wants_json(args):
-        files = [str(path) for path in paths]
-        emit("result", case=case.names.case, record=files[-1], files=files)
-    print_results(prediction, case.names, record)
-
-
-def _context(segmenter: Segmenter, prompts: list[str]) -> list[str]:
-    """What descriptions name besides the prompts."""
-    from textseg3d.inference.describe import context_names
-    from textseg3d.inference.prompts import Vocabulary
-
-    names = context_names(Vocabulary(segmenter.concepts), prompts)
-    return [name for name in names if name not in prompts]
-
-
-def print_results(prediction: Prediction, names: OutputNames, record: dict[str, Any]) -> None:
-    """One line per prompt on standard output: status, presence, volume, file."""
-    width = max(len(text) for text in prediction)
-    for entry in record["prompts"]:
-        presence = "    " if entry["presence"] is None else f"{entry['presence']:.2f}"
-        volume = f"{entry['volume_ml']:10.2f} ml" if entry["mask"] else " " * 13
-        file = names.folder / entry["mask"] if entry["mask"] else ""
-        line = f"{entry['text']:<{width}}  {entry['status']:<8} {presence} {volume}  {file}"
-        print(line.rstrip(), flush=True)
-        for finding in entry.get("findings", ()):
-            print(f"  {finding['sentence']}", flush=True)
-
-
-def is_complete(case: Case, options: ExportOptions, sha256: str, *, exact: bool) -> bool:
-    """Whether a record says that this very work was done, and its files are there."""
-    from textseg3d.export.record import path_sha256, read_record
-
-    record = read_record(case.names.folder / case.names.record)
-    if record is None:
-        return False
-    try:
-        masks = [entry["mask"] for entry in record["prompts"] if entry["mask"]]
-        same = (
-            [entry["text"] for entry in record["prompts"]] == case.prompts
-            and record["model"]["sha256"] == sha256
-            and record["exact"] == exact
-        )
-        wanted = options.file_names(case.names, [])
-        if options.probabilities:
-            found = [entry["text"] for entry in record["prompts"] if entry["mask"]]
-            wanted += [case.names.probability(text) for text in found]
-        there = all((case.names.folder / name).is_file() for name in [*masks, *wanted])
-        return same and there and record["image"]["sha256"] == path_sha256(case.scan)
-    except (KeyError, TypeError, OSError):
-        return False
 
 
 def _stop_on_sigterm() -> None:

@@ -7,13 +7,15 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from textseg3d.errors import TextSegError, UsageError
+from textseg3d.errors import STORAGE_ERRORS, TextSegError, UsageError
 from textseg3d.export.naming import OutputNames, output_names
 from textseg3d.export.record import build_record, scan_sha256, write_json
 from textseg3d.export.tables import combine, statistics_rows, to_csv
@@ -36,6 +38,7 @@ class ExportOptions:
         preview: a PNG.
         statistics: a table, "csv" or "json".
         leave_out_absent: write no mask of prompts whose mask is empty.
+        thumbnail: a small PNG, for a page about many scans.
     """
 
     format: str | None = None
@@ -44,6 +47,7 @@ class ExportOptions:
     preview: bool = False
     statistics: Literal["csv", "json"] | None = None
     leave_out_absent: bool = False
+    thumbnail: bool = False
 
     def file_names(self, names: OutputNames, prompts: list[str]) -> list[str]:
         """Every file that may be written for these prompts, the record last."""
@@ -51,6 +55,7 @@ class ExportOptions:
         files += [names.probability(text) for text in prompts] if self.probabilities else []
         files += [names.labels, names.legend] if self.combine else []
         files += [names.preview] if self.preview else []
+        files += [names.thumbnail] if self.thumbnail else []
         files += [names.statistics(self.statistics)] if self.statistics else []
         return [*files, names.record]
 
@@ -60,6 +65,8 @@ def save_prediction(
     output: str | Path | None,
     *,
     names: OutputNames | None = None,
+    staging_prefix: str = STAGING_PREFIX,
+    commit: Mapping[str, Any] | None = None,
     **options: object,
 ) -> list[Path]:
     """Write the files of a prediction.
@@ -72,6 +79,8 @@ def save_prediction(
         output: a folder; a file ending in .nii.gz, .nii or .nrrd (one prompt); a file ending in
             .seg.nrrd or .dcm; or None for the scan's own folder.
         names: used instead of those that ``output`` gives.
+        staging_prefix: of the hidden folder where files wait until all are complete.
+        commit: more keys for the record; ``image`` is merged into the record's own.
         options: fields of :class:`ExportOptions`.
 
     Returns:
@@ -86,21 +95,35 @@ def save_prediction(
     if names is None:
         names = output_names(output, source, len(prediction), chosen.format)
     refuse_scan(names, chosen.file_names(names, list(prediction)), source)
-    try:
-        names.folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=names.folder))
-    except OSError as error:
-        raise UsageError(f"cannot write into {names.folder}: {error.strerror}") from None
-    try:
-        written = _write_all(staging, prediction, names, chosen)
+    with staging_folder(names.folder, staging_prefix) as staging:
+        written = _write_all(staging, prediction, names, chosen, commit or {})
         (names.folder / names.record).unlink(missing_ok=True)  # no record while files change
         for name in written:
             os.replace(staging / name, names.folder / name)
+    return [names.folder / name for name in written]
+
+
+@contextmanager
+def staging_folder(folder: Path, prefix: str = STAGING_PREFIX) -> Iterator[Path]:
+    """A hidden folder inside ``folder`` (made if needed), gone when the block ends.
+
+    Raises:
+        UsageError: if nothing can be written there.
+        TextSegError: if the disk is full or fails in the block.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     except OSError as error:
-        raise TextSegError(f"writing into {names.folder} failed: {error.strerror}") from error
+        if error.errno in STORAGE_ERRORS:
+            raise TextSegError(f"writing into {folder} failed: {error.strerror}") from error
+        raise UsageError(f"cannot write into {folder}: {error.strerror}") from None
+    try:
+        yield staging
+    except OSError as error:
+        raise TextSegError(f"writing into {folder} failed: {error.strerror}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return [names.folder / name for name in written]
 
 
 def refuse_scan(names: OutputNames, files: list[str], source: Path | None) -> None:
@@ -118,7 +141,11 @@ def refuse_scan(names: OutputNames, files: list[str], source: Path | None) -> No
 
 
 def _write_all(
-    staging: Path, prediction: Prediction, names: OutputNames, options: ExportOptions
+    staging: Path,
+    prediction: Prediction,
+    names: OutputNames,
+    options: ExportOptions,
+    commit: Mapping[str, Any],
 ) -> list[str]:
     """Write everything into the staging folder; return the names, the record last."""
     start = time.perf_counter()
@@ -147,6 +174,11 @@ def _write_all(
 
         write_preview(staging / names.preview, prediction)
         others.append(names.preview)
+    if options.thumbnail:
+        from textseg3d.export.thumbnail import write_thumbnail
+
+        write_thumbnail(staging / names.thumbnail, prediction)
+        others.append(names.thumbnail)
     if options.statistics:
         rows = statistics_rows(names.case, prediction)
         others.append(names.statistics(options.statistics))
@@ -154,15 +186,18 @@ def _write_all(
             write_json(staging / others[-1], rows)
         else:
             (staging / others[-1]).write_text(to_csv(rows), encoding="utf-8", newline="")
-    digest = scan_sha256(volume)
+    digest = commit.get("image", {}).get("sha256") or scan_sha256(volume)
     seconds = {**prediction.seconds, "write": time.perf_counter() - start}
     record = build_record(prediction, masks, digest, seconds)
     if names.joint is not None:
         segments = {text: number for number, text in enumerate(masks, 1)}
         for entry in record["prompts"]:
             entry["segment"] = segments.get(entry["text"])
+    written = [*dict.fromkeys(masks.values()), *others]
+    image = {**record["image"], **commit.get("image", {})}
+    record |= {"files": written, **commit, "image": image}
     write_json(staging / names.record, record)
-    return [*dict.fromkeys(masks.values()), *others, names.record]
+    return [*written, names.record]
 
 
 def _write_joint(path: Path, prediction: Prediction, results: list[PromptResult]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textseg3d.errors import UsageError
@@ -50,6 +50,13 @@ class OutputNames:
     single: str | None = None
     joint: str | None = None
 
+    def renamed(self, case: str) -> OutputNames:
+        """The names of the same outputs under another case name."""
+        joint = self.joint
+        if joint is not None and joint.startswith(self.case):
+            joint = case + joint[len(self.case) :]
+        return replace(self, case=case, joint=joint)
+
     def mask(self, prompt: str) -> str:
         """`<case>__<slug>.nii.gz`, or the file of all masks, or the name that was asked for."""
         return self.joint or self.single or f"{self.case}__{slugify(prompt)}{self.suffix}"
@@ -73,6 +80,11 @@ class OutputNames:
     def preview(self) -> str:
         """The picture."""
         return f"{self.case}.preview.png"
+
+    @property
+    def thumbnail(self) -> str:
+        """The small picture."""
+        return f"{self.case}.thumbnail.png"
 
     def statistics(self, kind: str) -> str:
         """The table, "csv" or "json"."""

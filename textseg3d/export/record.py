@@ -38,6 +38,7 @@ def build_record(
     path = volume.source.path
     return {
         "textseg3d": textseg3d.__version__,
+        "status": "ok",
         "model": {"name": prediction.model, "sha256": prediction.model_sha256},
         "image": {
             "path": None if path is None else str(path),

@@ -1,17 +1,15 @@
-"""Which scans and prompts a `predict` command means: files, folders of scans, job lists."""
+"""Which scans and prompts a command means: files, folders of scans, job lists, BIDS datasets."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from textseg3d.cohort.bids import bids_scans, is_bids
 from textseg3d.errors import InputError, UsageError
 from textseg3d.export.naming import SCAN_SUFFIXES, strip_suffix
-from textseg3d.suggest import did_you_mean
 
 _FILE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PLANS_NAME = re.compile(r"(nnUNet\w*|\w+)?Plans(_\w+)?|\S+\.json", re.ASCII)
@@ -19,10 +17,21 @@ _PLANS_NAME = re.compile(r"(nnUNet\w*|\w+)?Plans(_\w+)?|\S+\.json", re.ASCII)
 
 @dataclass(frozen=True)
 class Job:
-    """One scan and its prompts (texts as typed)."""
+    """Scans and their prompts.
+
+    Attributes:
+        scan: file, DICOM folder, folder of scans or BIDS dataset.
+        prompts: texts as typed; none stand for every concept of the model.
+        case: name of the outputs instead of the scan's.
+        folder: sub-folder of the output folder, "" for none.
+        dataset: the BIDS dataset that the scan belongs to.
+    """
 
     scan: Path
     prompts: tuple[str, ...]
+    case: str | None = None
+    folder: str = ""
+    dataset: Path | None = None
 
 
 def refuse_plans(prompts: Sequence[str]) -> None:
@@ -39,44 +48,27 @@ def refuse_plans(prompts: Sequence[str]) -> None:
             )
 
 
-def read_jobs(path: Path) -> list[Job]:
-    """Read a job list ``[{"image": path, "prompts": [text, …]}, …]``.
+def expand(job: Job, modalities: Sequence[str] = ()) -> list[Job]:
+    """One job for each scan that a job means.
 
-    Relative image paths start at the folder of the list.
+    Args:
+        modalities: of the model; of a BIDS dataset only scans of these are taken.
 
     Raises:
-        InputError: if it cannot be read.
-        UsageError: if it is not such a list.
+        InputError: if the path does not exist or holds no scan.
+        UsageError: if ``case`` is given for several scans.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the job list {path} cannot be read as JSON: {error}") from None
-    if not isinstance(data, list) or not data:
-        raise UsageError(f"{path}: expected a list of objects with 'image' and 'prompts'")
-    jobs = []
-    for number, item in enumerate(data, 1):
-        image, prompts = _job_fields(item, f"{path}: job {number}")
-        jobs.append(Job(path.parent / image, tuple(prompts)))
-    return jobs
-
-
-def _job_fields(item: Any, where: str) -> tuple[str, list[str]]:
-    if not isinstance(item, dict):
-        raise UsageError(f"{where}: expected an object with 'image' and 'prompts'")
-    for key in item:
-        if key not in ("image", "prompts"):
-            raise UsageError(
-                f"{where}: unknown key {key!r}{did_you_mean(key, ('image', 'prompts'))}"
-            )
-    image, prompts = item.get("image"), item.get("prompts")
-    if not isinstance(image, str) or not image:
-        raise UsageError(f"{where}: 'image' is {image!r}, expected a path")
-    if isinstance(prompts, str):
-        prompts = [prompts]
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise UsageError(f"{where}: 'prompts' is {prompts!r:.60}, expected a list of texts")
-    return image, prompts
+    if is_bids(job.scan):
+        found = [
+            replace(job, scan=scan, folder=scan.parent.relative_to(job.scan).as_posix(),
+                    dataset=job.scan)
+            for scan in bids_scans(job.scan, modalities)
+        ]  # fmt: skip
+    else:
+        found = [replace(job, scan=scan) for scan in find_scans([job.scan])]
+    if job.case is not None and len(found) > 1:
+        raise UsageError(f"{job.scan} holds {len(found)} scans, but 'case' {job.case!r} names one")
+    return found
 
 
 def find_scans(paths: Sequence[Path]) -> list[Path]:
