@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textseg3d.errors import ModelError, PlansError
+from textseg3d.inference.postprocess import FILE_NAME as POSTPROCESSING_FILE
+from textseg3d.inference.postprocess import Postprocessing
 from textseg3d.plans.schema import Configuration, Plans
 from textseg3d.text.bank import BankedEncoder, EmbeddingBank
 from textseg3d.text.types import TextFeatures
@@ -31,12 +33,14 @@ class LoadedModel:
         configuration: of the network.
         network: with the folder's weights, float32, on the CPU.
         texts: where the features of texts come from.
+        postprocessing: what is removed from its masks.
     """
 
     card: ModelCard
     configuration: Configuration
     network: torch.nn.Module
     texts: TextSource
+    postprocessing: Postprocessing = Postprocessing()
 
     @property
     def sha256(self) -> str:
@@ -115,7 +119,10 @@ def load_model(
     if network is None:
         network = _load_network(chosen, folder / WEIGHTS_FILE)
     texts = TextSource(folder, chosen.text.encoder, encoder)
-    return LoadedModel(card, chosen, network, texts)
+    rules = Postprocessing()
+    if POSTPROCESSING_FILE in card.files:
+        rules = Postprocessing.load(folder / POSTPROCESSING_FILE)
+    return LoadedModel(card, chosen, network, texts, rules)
 
 
 def _main_configuration(plans: Plans) -> str:
@@ -127,18 +134,24 @@ def _main_configuration(plans: Plans) -> str:
 
 
 def _load_network(configuration: Configuration, path: Path) -> torch.nn.Module:
+    """The network of a weights file, or the ensemble of those of several folds."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from textseg3d.networks import build_network
+    from textseg3d.networks.ensemble import FoldEnsemble, member_count
 
-    with torch.device("meta"):
-        network = build_network(configuration)
     try:
         weights = load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error}); get the model again") from None
+    members = member_count(weights)
+    with torch.device("meta"):
+        if members:
+            network = FoldEnsemble([build_network(configuration) for _ in range(members)])
+        else:
+            network = build_network(configuration)
     expected = {name: tuple(p.shape) for name, p in network.state_dict().items()}
     found = {name: tuple(p.shape) for name, p in weights.items()}
     if expected != found:

@@ -14,6 +14,7 @@ from textseg3d.inference.compose import compare, compose, midline_voxels
 from textseg3d.inference.engine import PRESENT, Answer, Engine, PreparedImage, PromptEngine
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
+from textseg3d.inference.postprocess import clean_packed
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask
@@ -70,7 +71,7 @@ class Predictor:
         answers = dict(zip(names, found))
         results = {}
         with progress.stage("export"):
-            masks: dict[str, PackedMask] = {}
+            masks = self._cleaned(answers, volume)
             line = midline_voxels(image.midline, image.x.shape[3], volume.shape)
             for done, request in enumerate(requests):
                 progress.step("export", done, len(requests))
@@ -91,6 +92,16 @@ class Predictor:
             exporter=self.exporter,
             midline=line[0] if line[1] else None,
         )
+
+    def _cleaned(self, answers: dict[str, Answer], volume: Volume) -> dict[str, PackedMask]:
+        """Masks of the concepts that the model has a rule of postprocessing for."""
+        rules = getattr(self.model, "postprocessing", None)
+        found = {} if rules is None else {name: rules.rule(name) for name in answers}
+        return {
+            name: clean_packed(_mask(answers[name], volume), volume.spacing_mm, rule)
+            for name, rule in found.items()
+            if rule is not None
+        }
 
 
 class ImageSession:

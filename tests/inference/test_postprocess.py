@@ -1,0 +1,126 @@
+"""Rules on masks worked out by hand, and a model that carries them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.model_factory import make_model
+from textseg3d.errors import ModelError, UsageError
+from textseg3d.evaluation.selection.models import merge_folds
+from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.postprocess import FILE_NAME, Postprocessing, Rule, clean, clean_packed
+from textseg3d.inference.segmenter import Segmenter
+from textseg3d.zoo import ModelCard, write_card
+
+SPACING = (2.0, 1.0, 1.0)  # a voxel is 0.002 ml
+
+
+def three_parts():
+    mask = np.zeros((6, 12, 12), bool)
+    mask[0:2, 0:5, 0:5] = True  # 50 voxels, 0.1 ml
+    mask[2, 5, 5] = True  # touches it with a corner: the same component, 51 voxels
+    mask[4, 8:10, 8:10] = True  # 4 voxels, 0.008 ml
+    mask[0:2, 8:12, 0:3] = True  # 24 voxels, 0.048 ml
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("rule", "voxels"),
+    [
+        (Rule("x"), 79),
+        (Rule("x", keep_largest=True), 51),
+        (Rule("x", min_volume_ml=0.01), 75),
+        (Rule("x", min_volume_ml=0.048), 75),  # inclusive
+        (Rule("x", min_volume_ml=0.05), 51),
+        (Rule("x", keep_largest=True, min_volume_ml=1.0), 0),
+    ],
+)
+def test_rules_by_hand(rule, voxels):
+    mask = three_parts()
+    cleaned = clean(mask, SPACING, rule)
+    assert int(cleaned.sum()) == voxels
+    assert not (cleaned & ~mask).any()
+
+
+def test_empty_masks_and_boxes():
+    empty = np.zeros((3, 3, 3), bool)
+    assert not clean(empty, SPACING, Rule("x", keep_largest=True)).any()
+    mask = three_parts()
+    box = (slice(0, 6), slice(0, 12), slice(0, 12))
+    packed = PackedMask.pack(mask.shape, box, mask)
+    assert clean_packed(packed, SPACING, None) is packed
+    rule = Rule("x", keep_largest=True)
+    np.testing.assert_array_equal(
+        clean_packed(packed, SPACING, rule).array(), clean(mask, SPACING, rule)
+    )
+
+
+def test_file(tmp_path):
+    rules = Postprocessing((Rule("liver", True, 0.3, 0.8, 0.9),), "5 cases")
+    rules.save(tmp_path / FILE_NAME)
+    assert Postprocessing.load(tmp_path / FILE_NAME) == rules
+    assert rules.rule("spleen") is None
+    (tmp_path / FILE_NAME).write_text('{"rules": [{"concept": "liver", "keep_larges": true}]}')
+    with pytest.raises(ModelError, match="did you mean 'keep_largest'"):
+        Postprocessing.load(tmp_path / FILE_NAME)
+
+
+@pytest.fixture
+def models(tmp_path):
+    return [make_model(tmp_path / f"fold_{n}", name=f"fold_{n}", seed=0) for n in range(2)]
+
+
+def scan():
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 200, (32, 36, 36)).astype(np.float32)
+
+
+def answers(folder, prompts=("liver", "spleen")):
+    segmenter = Segmenter(folder, device="cpu", precision="fp32")
+    return segmenter.predict(scan(), list(prompts), spacing_mm=(3.0, 3.0, 3.0), keep_logits=True)
+
+
+def test_a_model_applies_its_rules(models, tmp_path):
+    plain = answers(models[0])
+    rule = Rule("liver", keep_largest=True)
+    folder = merge_folds(models[:1], tmp_path / "one", postprocessing=Postprocessing((rule,)))
+    cleaned = answers(folder)
+    expected = clean(plain["liver"].array, (3.0, 3.0, 3.0), rule)
+    assert 0 < expected.sum() < plain["liver"].array.sum()
+    np.testing.assert_array_equal(cleaned["liver"].array, expected)
+    np.testing.assert_array_equal(cleaned["spleen"].array, plain["spleen"].array)
+    assert len(cleaned["liver"].instances) == 1
+
+
+def test_folds_as_one_model(models, tmp_path):
+    """Two equal folds answer as one; two different ones with the mean of their logits."""
+    other = make_model(tmp_path / "other", name="other", seed=1)
+    shutil.copyfile(models[0] / "bank.safetensors", other / "bank.safetensors")
+    write_card(other, ModelCard.read(other))
+    twice = answers(merge_folds(models, tmp_path / "twice"))
+    single = answers(models[0])
+    assert (twice["liver"].array == single["liver"].array).mean() > 0.9999
+    mixed = answers(merge_folds([models[0], other], tmp_path / "mixed"))
+    for text in ("liver", "spleen"):
+        mean = (single[text].logits[0] + answers(other)[text].logits[0]) / 2
+        np.testing.assert_allclose(mixed[text].logits[0], mean, atol=2e-2, rtol=1e-3)
+    card = json.loads((tmp_path / "mixed" / "card.json").read_text())
+    assert card["summary"] == "Mean of 2 networks: fold_0, other."
+
+
+def test_what_does_not_go_together(models, tmp_path):
+    other = make_model(tmp_path / "other", concepts=("liver",), name="other")
+    with pytest.raises(ModelError, match="different concepts"):
+        merge_folds([models[0], other], tmp_path / "out")
+    coarse = make_model(tmp_path / "coarse", spacing=(6.0, 6.0, 6.0))
+    with pytest.raises(ModelError, match="different plans"):
+        merge_folds([models[0], coarse], tmp_path / "out")
+    whole = merge_folds(models, tmp_path / "out")
+    with pytest.raises(UsageError, match="exists already"):
+        merge_folds(models, tmp_path / "out")
+    with pytest.raises(ModelError, match="an ensemble already"):
+        merge_folds([whole], tmp_path / "again")

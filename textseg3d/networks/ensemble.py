@@ -1,0 +1,110 @@
+"""Networks of several folds as one: the mean of their logits, window by window.
+
+A logit is a dot product of features and a query, plus coarser logits. So the mean over members
+is one network whose features are all members' side by side, and whose queries are theirs divided
+by the number of members: nothing that uses the network has to know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from textseg3d.networks.prompt_attention import ImageProjections
+from textseg3d.networks.prompt_unet import ImageFeatures, PromptAnswer
+
+_MEMBER = re.compile(r"members\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class MemberProjections:
+    """What the attention of each member makes of a window."""
+
+    parts: tuple[ImageProjections, ...]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors in it that own memory."""
+        return [tensor for part in self.parts for tensor in part.tensors()]
+
+
+class FoldEnsemble(nn.Module):
+    """Members of one architecture with weights of their own; used as a `PromptUNet` is.
+
+    Memory and time per window are those of all members together.
+
+    Args:
+        members: one or more networks.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def encode_image(self, x: Tensor, position: Tensor) -> ImageFeatures:
+        """See `PromptUNet.encode_image`; channels and token widths are the members' in turn."""
+        found = [member.encode_image(x, position) for member in self.members]
+        return ImageFeatures(
+            _joined([one.half for one in found]),
+            _joined([one.quarter for one in found]),
+            torch.cat([one.tokens for one in found], dim=2),
+            found[0].coarse_shape,
+        )
+
+    def fine_features(self, half: Tensor, x: Tensor) -> Tensor:
+        """See `PromptUNet.fine_features`."""
+        halves = half.chunk(len(self.members), dim=1)
+        return _joined([m.fine_features(one, x) for m, one in zip(self.members, halves)])
+
+    def project(self, features: ImageFeatures) -> MemberProjections:
+        """See `PromptUNet.project`."""
+        parts = [m.project(one) for m, one in zip(self.members, self._split(features))]
+        return MemberProjections(tuple(parts))
+
+    def answer(
+        self,
+        features: ImageFeatures,
+        tokens: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        projected: MemberProjections | None = None,
+    ) -> PromptAnswer:
+        """See `PromptUNet.answer`; the mean of the members' logits, presence included."""
+        parts = self.project(features).parts if projected is None else projected.parts
+        answers = [
+            member.answer(one, tokens, mask, pooled, part)
+            for member, one, part in zip(self.members, self._split(features), parts)
+        ]
+        n = len(answers)
+        queries = []
+        for scale in zip(*(answer.queries for answer in answers)):
+            bias = torch.stack([query[:, -1] for query in scale]).sum(0)
+            queries.append(torch.cat([*(q[:, :-1] for q in scale), bias[:, None]], dim=1) / n)
+        coarse = torch.stack([answer.coarse for answer in answers]).mean(0)
+        presence = torch.stack([answer.presence for answer in answers]).mean(0)
+        return PromptAnswer(queries, coarse, presence)
+
+    def _split(self, features: ImageFeatures) -> list[ImageFeatures]:
+        n = len(self.members)
+        columns = zip(
+            features.half.chunk(n, 1), features.quarter.chunk(n, 1), features.tokens.chunk(n, 2)
+        )
+        return [ImageFeatures(*column, features.coarse_shape) for column in columns]
+
+
+def member_count(weights: Iterable[str]) -> int:
+    """Members that a weights file holds, by the names in it; 0 for a single network's."""
+    found = {int(match[1]) for name in weights if (match := _MEMBER.match(name))}
+    return max(found) + 1 if found else 0
+
+
+def member_weights(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of an ensemble's file, from those of its members."""
+    return {f"members.{n}.{name}": t for n, one in enumerate(weights) for name, t in one.items()}
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    return torch.cat(maps, dim=1).contiguous(memory_format=torch.channels_last_3d)
