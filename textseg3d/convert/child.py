@@ -43,10 +43,18 @@ def extract_weights(
     checkpoint: Path,
     target: Path,
     *,
+    key: str = "network_weights",
     timeout_seconds: float = TIMEOUT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
 ) -> CheckpointFacts:
     """Write the network's weights of a checkpoint to the safetensors file ``target``.
+
+    Args:
+        checkpoint: file of torch.
+        target: file to write.
+        key: of the weights in the checkpoint; only nnU-Net's own also comes with facts.
+        timeout_seconds: after which the child is stopped.
+        memory_bytes: that it may take.
 
     Raises:
         ModelError: if the checkpoint is damaged, holds anything but data, or breaks a limit.
@@ -54,6 +62,7 @@ def extract_weights(
     request = {
         "checkpoint": os.fspath(checkpoint.resolve()),
         "target": os.fspath(target.resolve()),
+        "key": key,
         "memory_bytes": memory_bytes,
         "cpu_seconds": int(timeout_seconds) + 1,
     }
@@ -107,8 +116,14 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def facts_and_weights(path: Path) -> tuple[CheckpointFacts, dict[str, NDArray[Any]]]:
-    """Facts and float weights (name → array) of an nnU-Net checkpoint.
+def facts_and_weights(
+    path: Path, key: str = "network_weights"
+) -> tuple[CheckpointFacts, dict[str, NDArray[Any]]]:
+    """Facts and float weights (name → array) of a checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        key: of the weights in it; with another than nnU-Net's the facts are empty.
 
     Raises:
         ModelError: if it is not one.
@@ -116,20 +131,24 @@ def facts_and_weights(path: Path) -> tuple[CheckpointFacts, dict[str, NDArray[An
     from textseg3d.convert.pickles import read_checkpoint, refuse
 
     loaded = read_checkpoint(path)
-    weights = loaded.get("network_weights")
+    weights = loaded.get(key)
     if not isinstance(weights, dict) or not weights:
-        refuse(path, "has no 'network_weights'")
+        refuse(path, f"has no {key!r}")
     arrays: dict[str, NDArray[Any]] = {}
     seen = set()
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
             refuse(path, f"has a weight {name!r:.80} that is no tensor")
+        if value.dtype.kind in "iu" and key != "network_weights":
+            continue  # counters and position numbers of text encoders
         if value.dtype.kind != "f":
             refuse(path, f"has a weight {name!r:.80} of type {value.dtype}")
         place = (value.ctypes.data, value.shape, value.strides)
         if place not in seen:  # nnU-Net's networks list most weights under several names
             arrays[name.removeprefix("module.").removeprefix("_orig_mod.")] = value
         seen.add(place)
+    if key != "network_weights":
+        return CheckpointFacts("", "", ()), arrays
     arguments = loaded.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
     trainer = loaded.get("trainer_name")
@@ -148,7 +167,7 @@ def main() -> int:
 
     _limit(int(request["memory_bytes"]), int(request["cpu_seconds"]))
     try:
-        facts, arrays = facts_and_weights(Path(request["checkpoint"]))
+        facts, arrays = facts_and_weights(Path(request["checkpoint"]), str(request["key"]))
         save_file(
             {n: np.ascontiguousarray(a, dtype=np.float32) for n, a in arrays.items()},
             request["target"],

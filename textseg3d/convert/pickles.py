@@ -216,4 +216,6 @@ def refuse(path: Path, what: str) -> NoReturn:
     Raises:
         ModelError: always.
     """
-    raise ModelError(f"{path} {what}; it is no checkpoint of an nnU-Net trainer (version 2)")
+    raise ModelError(
+        f"{path} {what}; it is no checkpoint as nnU-Net (version 2), VoxTell or SAT writes it"
+    )

@@ -71,7 +71,7 @@ class LabelMap:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Some rows of one axis's operator: rows of the scan, columns of the network's grid."""
 
     rows: slice
@@ -119,7 +119,7 @@ def label_scan(
     dtype = np.uint8 if max(spec.labels) < 256 else np.uint16
     labels = np.zeros(image.shape, dtype=dtype)
     kept = {h: np.full(image.shape, OUTSIDE_LOGIT, np.float32) for h in dict.fromkeys(keep)}
-    bands, *across = (_pieces(m) for m in axis_operators(spec, image))
+    bands, *across = (operator_pieces(m) for m in axis_operators(spec, image))
     covered = image.grid.region
     source = _Source(planes, head, spec, covered)
     blocks = list(product(*across))
@@ -139,7 +139,7 @@ def label_scan(
             pieces = [band.weights, second.weights, third.weights]
             _label_block(labels[place], logits, pieces, spec)
             if kept:
-                every = _interpolate(logits, pieces)
+                every = interpolate_block(logits, pieces)
                 for number, volume in kept.items():
                     volume[place] = _odds(every, number, regions=spec.regions).cpu().numpy()
     source.finish()
@@ -151,13 +151,14 @@ def label_scan(
     )
 
 
-def _pieces(operator: NDArray[np.float64]) -> list[_Piece]:
+def operator_pieces(operator: NDArray[np.float64]) -> list[Piece]:
+    """The rows of an operator in runs of :data:`BLOCK`, each with the columns that it needs."""
     pieces = []
     for first in range(0, len(operator), BLOCK):
         rows = slice(first, min(first + BLOCK, len(operator)))
         used = np.flatnonzero(operator[rows].any(axis=0))
         columns = slice(int(used[0]), int(used[-1]) + 1)
-        pieces.append(_Piece(rows, columns, operator[rows, columns]))
+        pieces.append(Piece(rows, columns, operator[rows, columns]))
     return pieces
 
 
@@ -240,7 +241,7 @@ def _label_block(
     if not spec.regions and len(heads) == 1:
         target[...] = spec.labels[heads[0]]
         return
-    fine = _interpolate(logits[chosen] if len(heads) < len(logits) else logits, pieces)
+    fine = interpolate_block(logits[chosen] if len(heads) < len(logits) else logits, pieces)
     if spec.regions:
         for head, part in zip(heads, fine):
             target[(part > 0).cpu().numpy()] = spec.labels[head]
@@ -249,7 +250,7 @@ def _label_block(
     target[...] = values[fine.argmax(dim=0).cpu().numpy()]
 
 
-def _interpolate(block: Tensor, pieces: Sequence[NDArray[np.float64]]) -> Tensor:
+def interpolate_block(block: Tensor, pieces: Sequence[NDArray[np.float64]]) -> Tensor:
     """[k, a, b, c] → [k, a', b', c'], the axis that grows least first."""
     import torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import MissingDependencyError, ModelError
@@ -124,6 +125,37 @@ def _padded(convolution: torch.nn.Conv3d) -> torch.nn.Module:
     return nn.Sequential(nn.ConstantPad3d((0,) * 6 + (0, missing), 0.0), wide)  # type: ignore[arg-type]
 
 
+def import_architectures() -> SimpleNamespace:
+    """Classes of dynamic_network_architectures.
+
+    Raises:
+        MissingDependencyError: without that package.
+    """
+    try:
+        from dynamic_network_architectures.architectures import unet
+        from dynamic_network_architectures.building_blocks.plain_conv_encoder import (
+            PlainConvEncoder,
+        )
+        from dynamic_network_architectures.building_blocks.residual_encoders import (
+            ResidualEncoder,
+        )
+        from dynamic_network_architectures.building_blocks.simple_conv_blocks import (
+            StackedConvBlocks,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the network needs dynamic_network_architectures "
+            f"({error}); pip install 'textseg3d[nnunet]'"
+        ) from None
+    return SimpleNamespace(
+        PlainConvUNet=unet.PlainConvUNet,
+        ResidualEncoderUNet=unet.ResidualEncoderUNet,
+        PlainConvEncoder=PlainConvEncoder,
+        ResidualEncoder=ResidualEncoder,
+        StackedConvBlocks=StackedConvBlocks,
+    )
+
+
 def build_unet(architecture: Architecture, channels: int, heads: int) -> torch.nn.Module:
     """The network, on torch's current default device.
 
@@ -137,13 +169,7 @@ def build_unet(architecture: Architecture, channels: int, heads: int) -> torch.n
     """
     from torch import nn
 
-    try:
-        from dynamic_network_architectures.architectures import unet
-    except ImportError as error:
-        raise MissingDependencyError(
-            "an nnU-Net needs dynamic_network_architectures "
-            f"({error}); pip install 'textseg3d[nnunet]'"
-        ) from None
+    unet = import_architectures()
     leaky = architecture.activation == "LeakyReLU"
     arguments: dict[str, Any] = {
         "input_channels": channels,
@@ -163,8 +189,11 @@ def build_unet(architecture: Architecture, channels: int, heads: int) -> torch.n
         "deep_supervision": False,
     }
     if architecture.kind == "PlainConvUNet":
-        return unet.PlainConvUNet(n_conv_per_stage=list(architecture.encoder), **arguments)
-    return unet.ResidualEncoderUNet(n_blocks_per_stage=list(architecture.encoder), **arguments)
+        arguments["n_conv_per_stage"] = list(architecture.encoder)
+    else:
+        arguments["n_blocks_per_stage"] = list(architecture.encoder)
+    made: torch.nn.Module = getattr(unet, architecture.kind)(**arguments)
+    return made
 
 
 def match_names(
