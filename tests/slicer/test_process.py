@@ -174,7 +174,7 @@ def test_where_textseg3d_is_looked_for(tmp_path):
     assert installer.find(str(Path(sys.prefix)))[1:] == ["-m", "textseg3d"]
     with pytest.raises(TextSegError, match="neither the program"):
         installer.find(str(tmp_path / "gone"))
-    with pytest.raises(TextSegError, match="no Python 3.10"):
+    with pytest.raises(TextSegError, match=r"no Python 3\.10"):
         installer.base_python()
     with pytest.raises(TextSegError, match="is no textseg3d"):
         installer.version(["/bin/echo"])
