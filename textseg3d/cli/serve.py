@@ -6,10 +6,13 @@ import argparse
 import ipaddress
 import json
 import logging
+import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from textseg3d.errors import MissingDependencyError, UsageError
@@ -37,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="after which a scan that nobody asks about is dropped (%(default)s)")  # fmt: skip
     add("--silence", type=float, default=30, metavar="SECONDS",
         help="after which a client that stopped sending is cut off (%(default)s)")  # fmt: skip
+    add("--stop-with-stdin", action="store_true",
+        help="stop when standard input closes, as when the starting program dies")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from textseg3d.server.jobs import Desk, Limits
     from textseg3d.zoo import default_model
 
+    if args.stop_with_stdin:
+        threading.Thread(target=interrupt_at_end, args=(sys.stdin.fileno(),), daemon=True).start()
     listener = listen(args.host, args.port)
     token = args.token or secrets.token_urlsafe(32)
     limits = Limits(
@@ -88,6 +95,13 @@ def run(args: argparse.Namespace) -> int:
         finally:
             desk.close()
     return 0
+
+
+def interrupt_at_end(descriptor: int) -> None:
+    """Read an open file until it ends, then interrupt the process as Ctrl-C does."""
+    while os.read(descriptor, 1 << 16):
+        pass
+    signal.raise_signal(signal.SIGINT)
 
 
 def check_host(host: str, token: str | None) -> None:
