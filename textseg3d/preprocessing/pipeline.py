@@ -23,15 +23,17 @@ from textseg3d.errors import PlansError, UsageError
 from textseg3d.plans.fingerprint import Fingerprint
 from textseg3d.plans.jsonio import to_json
 from textseg3d.plans.schema import Configuration, Plans
+from textseg3d.preprocessing.body import body_box
 from textseg3d.preprocessing.crop import crop_to_nonzero
 from textseg3d.preprocessing.cubic import new_shape, resample_to_shape
 from textseg3d.preprocessing.schemes import normalise_channels
 from textseg3d.preprocessing.store import CaseRecord, CaseStore
 
-RECIPE_VERSION = 1  # raise it when the same plans would give other arrays
+RECIPE_VERSION = 2  # raise it when the same plans would give other arrays
 # At the peak a worker holds the scan, its normalised copy, the resampled image, labels and the
 # float64 scores of the label that is being resampled.
 PEAK_BYTES_PER_VOXEL = 32
+HU_SCHEMES = ("CTNormalization", "NoNormalization")
 Progress = Callable[[str, int, int], object]
 
 logger = logging.getLogger(__name__)
@@ -230,8 +232,28 @@ def _process_and_save(case: DatasetCase, *, recipe: _Recipe, store: CaseStore) -
         transpose_forward=order,
         foreground_voxels=voxels,
         foreground_boxes=boxes,
+        body=_body(arrays, recipe.configuration, box, order),
     )
     store.save(case.name, image, labels, record)
+
+
+def _body(
+    arrays: CaseArrays,
+    configuration: Configuration,
+    box: tuple[slice, slice, slice],
+    order: tuple[int, int, int],
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None:
+    """Where the body is, from the HU that normalisation may clip away."""
+    if (configuration.normalization_schemes or ("",))[0] not in HU_SCHEMES:
+        return None
+    spacing = arrays.volume.spacing_mm
+    found = body_box(arrays.image[0], spacing)
+    sides = []
+    for axis, side, target in zip(order, box, configuration.spacing, strict=True):
+        ratio = spacing[axis] / target
+        low, high = found[axis, 0] - side.start, found[axis, 1] + 1 - side.start
+        sides.append((round(float(low) * ratio, 3), round(float(high) * ratio - 1, 3)))
+    return sides[0], sides[1], sides[2]
 
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

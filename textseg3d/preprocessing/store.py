@@ -39,6 +39,8 @@ class CaseRecord:
         transpose_forward: axes (z, y, x) of the scan in LPS+ order that became the arrays'.
         foreground_voxels: label name → voxels.
         foreground_boxes: label name → [start, stop] per axis; labels that are absent are not here.
+        body: first and last voxel of the body per axis, in the arrays' voxels, which may reach
+            beyond them; None where the values are no HU.
     """
 
     recipe: str
@@ -50,6 +52,7 @@ class CaseRecord:
     transpose_forward: tuple[int, int, int]
     foreground_voxels: dict[str, int]
     foreground_boxes: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]
+    body: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] | None = None
 
 
 class CaseStore:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from textseg3d.errors import InputError
 from textseg3d.plans.schema import Configuration, Plans
-from textseg3d.preprocessing.body import body_box, body_position
+from textseg3d.preprocessing.body import body_position
 from textseg3d.preprocessing.intensity import normalise, zscore, zscore_statistics
 from textseg3d.preprocessing.store import CaseRecord, CaseStore
 from textseg3d.synthesis.deform import sample
@@ -39,7 +39,7 @@ class _Facts:
     """What is known of a case after one look at all of it.
 
     Attributes:
-        box: what positions are relative to, [3, 2], see :func:`body_box`.
+        box: what positions are relative to, [3, 2]: the body, or the whole scan.
         statistics: per channel of scheme "zscore", see :func:`zscore_statistics`; else None.
         lowest: per channel, in scan units.
         unit: per channel (centre, half-width) that make values of the order of one.
@@ -160,8 +160,11 @@ class StoreDataset(WindowSource):
                 unit.append(((narrow[0] + narrow[1]) / 2, (narrow[1] - narrow[0]) / 2))
         box = whole
         if schemes[0].scheme == "windows":
-            scale, shift = self.units[0]
-            box = body_box(image[0] * scale + shift, self.configuration.spacing)
+            if record.body is None:
+                raise InputError(
+                    f"{self.store.folder}: the record of {case} has no body box; preprocess again"
+                )
+            box = np.array(record.body)[list(self.order)]
         return _Facts(box, statistics, lowest, unit, self._places(case, labels))
 
     def _places(self, case: str, labels: Any) -> dict[str, NDArray[np.int64]]:
