@@ -44,6 +44,16 @@ COMMANDS: dict[str, Command] = {
     "plan_and_preprocess": Command("textseg3d.cli.plan_and_preprocess", "both, in one go"),
     "train": Command("textseg3d.cli.train", "train a model from plans and labelled scans"),
     "evaluate": Command("textseg3d.cli.evaluate", "score predicted masks or a model"),
+    "find_best_configuration": Command(
+        "textseg3d.cli.find_best_configuration", "choose configuration, ensemble, postprocessing"
+    ),
+    "ensemble": Command("textseg3d.cli.ensemble", "average the probabilities of predictions"),
+    "determine_postprocessing": Command(
+        "textseg3d.cli.determine_postprocessing", "decide which components to remove"
+    ),
+    "apply_postprocessing": Command(
+        "textseg3d.cli.apply_postprocessing", "remove them from label maps"
+    ),
     "serve": Command("textseg3d.cli.serve", "keep a model warm for other programs"),
     "ui": Command("textseg3d.cli.ui", "open the page for browsers"),
     "models": Command("textseg3d.cli.models", "list, describe, download and verify models"),
