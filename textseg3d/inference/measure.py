@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.runs import Runs
 from textseg3d.io import Volume
 
 MAX_INSTANCES = 200
@@ -60,76 +60,46 @@ def measure_instances(mask: PackedMask, volume: Volume) -> tuple[list[Instance],
         return [], 0
     crop = mask.crop()
     labels, count = cc3d.connected_components(crop, connectivity=26, return_N=True)
-    statistics = cc3d.statistics(labels)
-    voxels = statistics["voxel_counts"]
-    sums = _sums(labels, crop, volume.array[0][mask.box], count)
-    del crop
-    order = np.argsort(-voxels[1:].astype(np.int64), kind="stable")[:MAX_INSTANCES] + 1
+    if not count:
+        return [], 0
+    runs = Runs.of(crop)
+    label = labels[runs.z, runs.y, runs.first].astype(np.int64)
+    del labels
+    length = runs.length
+    voxels = np.bincount(label, length, count + 1)
+    sums = np.bincount(label, runs.sums(crop, volume.array[0][mask.box]), count + 1)
+    middle = (runs.z, runs.y, (runs.first + runs.last) / 2)
+    centres = np.stack([np.bincount(label, m * length, count + 1) for m in middle], axis=1)
+    order = np.argsort(-voxels[1:], kind="stable")[:MAX_INSTANCES] + 1
+    by_label = np.argsort(label, kind="stable")
+    edges = np.searchsorted(label[by_label], np.arange(count + 2))
     origin = np.array([s.start for s in mask.box], dtype=np.float64)
     instances = []
-    for label in order:
-        box = statistics["bounding_boxes"][label]
-        zyx = statistics["centroids"][label] + origin
+    for one in order:
+        zyx = centres[one] / voxels[one] + origin
         world = volume.affine_lps @ [*zyx[::-1], 1.0]
+        own = runs[by_label[edges[one] : edges[one + 1]]]
         instances.append(
             Instance(
-                float(voxels[label]) * voxel_ml(volume),
+                float(voxels[one]) * voxel_ml(volume),
                 (float(world[0]), float(world[1]), float(world[2])),
-                axial_diameter_mm(labels[box] == label, volume.spacing_mm),
-                float(sums[label] / voxels[label]),
+                _diameter_mm(own, volume.spacing_mm),
+                float(sums[one] / voxels[one]),
             )
         )
     return instances, int(count)
-
-
-def _sums(
-    labels: NDArray[Any], mask: NDArray[np.bool_], values: NDArray[Any], count: int
-) -> NDArray[np.float64]:
-    """Sum of ``values`` per label [count + 1], slice by slice to stay small."""
-    total = np.zeros(count + 1)
-    for plane, inside, value in zip(labels, mask, values):
-        if inside.any():
-            total += np.bincount(plane[inside], weights=value[inside], minlength=count + 1)
-    return total
 
 
 def axial_diameter_mm(
     component: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> float:
     """See :attr:`Instance.longest_axial_diameter_mm`; ``component`` is bool [D, H, W]."""
-    best = 0.0
-    for points in _outlines(component, spacing_mm[1], spacing_mm[2]):
-        if np.hypot(*np.ptp(points, axis=0)) <= best:
-            continue
-        hull = _hull(points)
-        difference = hull[:, None] - hull[None]
-        best = max(best, float(np.hypot(difference[..., 0], difference[..., 1]).max()))
-    return best + (spacing_mm[1] + spacing_mm[2]) / 2
+    return _diameter_mm(Runs.of(component), spacing_mm)
 
 
-def _outlines(component: NDArray[np.bool_], dy: float, dx: float) -> Iterator[NDArray[np.float64]]:
-    """Per slice, the first and last voxel centre of each row in mm [N, 2], widest slice first."""
-    width = component.shape[2]
-    sizes = component.sum(axis=(1, 2))
-    for z in np.argsort(-sizes, kind="stable"):
-        if not sizes[z]:
-            return
-        rows = np.flatnonzero(component[z].any(axis=1))
-        plane = component[z, rows]
-        first, last = plane.argmax(axis=1), width - 1 - plane[:, ::-1].argmax(axis=1)
-        yield np.column_stack([np.tile(rows * dy, 2), np.concatenate([first, last]) * dx])
-
-
-def _hull(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners of the convex hull, or all points where they are few or on a line."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    if len(points) < 64:
-        return points
-    try:
-        return points[ConvexHull(points).vertices]
-    except QhullError:
-        return points
+def _diameter_mm(runs: Runs, spacing_mm: tuple[float, float, float]) -> float:
+    _, dy, dx = spacing_mm
+    return runs.axial_diameter(dy, dx) + (dy + dx) / 2
 
 
 def side_warning(
@@ -148,7 +118,8 @@ def side_warning(
         return None
     depth, _, width = mask.shape
     crop = mask.crop()
-    per_x, per_z = crop.sum(axis=(0, 1)), crop.sum(axis=(1, 2))
+    per_x = np.add.reduce(crop.view(np.uint8).reshape(-1, crop.shape[2]), axis=0, dtype=np.int64)
+    per_z = np.array([np.count_nonzero(plane) for plane in crop])
     x = mask.box[2].start + float((per_x * np.arange(len(per_x))).sum() / per_x.sum())
     slices = np.flatnonzero(per_z) + mask.box[0].start
     low_slices = ((slices + 0.5) * len(midline) / depth).astype(int).clip(0, len(midline) - 1)
