@@ -12,6 +12,7 @@ from textseg3d.errors import PlansError
 from textseg3d.plans import Plans
 from textseg3d.plans.cost import cost
 from textseg3d.plans.presets import RESERVE, fit_preset, load_preset, preset_names
+from textseg3d.training.configure import prompted_configuration
 
 BUILT_FOR = {"gpu-8gb": 8, "gpu-24gb": 24, "gpu-80gb": 80, "cpu-3mm": 4, "ct-1.5mm": 4, "mr": 4}
 
@@ -72,6 +73,18 @@ def test_channels_keep_their_schemes():
     assert [i.scheme for i in made.intensity] == ["windows", "zscore"]
     assert made.intensity[0].windows == load_preset("cpu-3mm").intensity[0].windows
     assert made.network_channels == 3
+    assert made.normalization_schemes == ("NoNormalization", "ZScoreNormalization")
+
+
+@pytest.mark.parametrize("name", ["cpu-3mm", "mr"])
+def test_training_takes_a_fitted_preset(name):
+    case = PLANNED["isotropic" if name == "cpu-3mm" else "coarse in x"]
+    found, channels, memory, spacing = case
+    plans = ours(found, channels, memory, spacing).plans
+    plans["configurations"][name] = fit_preset(name, plans, found, channels)[0]
+    made = prompted_configuration(Plans.from_dict(plans), name)
+    assert made.intensity == load_preset(name).intensity
+    assert cost(made).parameters == load_preset(name).cost.parameters
 
 
 def test_unknown_presets(tmp_path):

@@ -24,8 +24,7 @@ from textseg3d.suggest import did_you_mean
 
 RESERVE = 0.8  # share of the memory to plan with; the rest is the framework's
 _FROM_FULLRES = (
-    "preprocessor_name", "normalization_schemes", "use_mask_for_norm",
-    "resampling_fn_data", "resampling_fn_data_kwargs", "resampling_fn_seg",
+    "preprocessor_name", "resampling_fn_data", "resampling_fn_data_kwargs", "resampling_fn_seg",
     "resampling_fn_seg_kwargs", "resampling_fn_probabilities", "resampling_fn_probabilities_kwargs",
 )  # fmt: skip
 
@@ -127,13 +126,22 @@ def fit_preset(
         f"{spent.gflops_per_window:g} GFLOP and {spent.gflops_per_prompt:g} more per prompt; "
         f"estimated memory {spent.training_gb:g} GB to train, {spent.inference_gb:g} GB to predict"
     )
+    # HU windows are cut from HU: the dataset's clipping to its own foreground would be in the way.
+    windows = [i.scheme == "windows" and i in preset.intensity for i in fitted.intensity]
+    own = zip(windows, fullres["normalization_schemes"], strict=True)
+    masks = zip(windows, fullres["use_mask_for_norm"], strict=True)
+    kept = {
+        **{key: fullres[key] for key in _FROM_FULLRES},
+        "normalization_schemes": ["NoNormalization" if hu else name for hu, name in own],
+        "use_mask_for_norm": [masked and not hu for hu, masked in masks],
+    }
     final = dataclasses.replace(
         fitted,
         data_identifier=f"{plans['plans_name']}_{label}",
         median_image_size_in_voxels=_triple(float(n) for n in median),
         cost=spent,
     )
-    return {**to_json(final), **{key: fullres[key] for key in _FROM_FULLRES}}, tuple(reasons)
+    return {**to_json(final), **kept}, tuple(reasons)
 
 
 def _intensities(
