@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import textseg3d
-from textseg3d.cohort.case import Case, Work
+from textseg3d.cohort.case import Case, Outcome, Work
 from textseg3d.errors import STORAGE_ERRORS, TextSegError, UsageError
 from textseg3d.export.files import staging_folder
 from textseg3d.export.record import path_sha256, read_record, write_json
@@ -143,6 +143,13 @@ def committed(case: Case, work: Work, model: str) -> dict[str, Any] | None:
     except (KeyError, TypeError, AttributeError, OSError):
         return None
     return record if there else None
+
+
+def earlier_outcome(record: dict[str, Any]) -> Outcome:
+    """The outcome of a case that was committed before, "skipped" or "rejected"."""
+    if record["status"] != "bad_input":
+        return Outcome("skipped")
+    return Outcome("rejected", str((record.get("error") or {}).get("message", "")), 3)
 
 
 def write_failure(

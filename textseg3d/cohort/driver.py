@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from textseg3d.cohort.case import Case, Outcome, Work, model_fingerprint
-from textseg3d.cohort.commit import claim, committed, sweep, write_failure
+from textseg3d.cohort.commit import claim, committed, earlier_outcome, sweep, write_failure
 from textseg3d.cohort.local import LocalPool, SerialPool
 from textseg3d.cohort.pool import Pool, dispatch
 from textseg3d.errors import TextSegError
@@ -55,9 +55,7 @@ def run_cohort(
         sweep(folder)
     for case in cases:
         if work.mode == "resume" and (record := committed(case, work, model)) is not None:
-            error = record.get("error") or {}
-            kind, code = ("rejected", 3) if record["status"] == "bad_input" else ("skipped", 0)
-            on_outcome(case, Outcome(kind, str(error.get("message", "")), code))
+            on_outcome(case, earlier_outcome(record))
         else:
             rest.append(case)
     if not rest:

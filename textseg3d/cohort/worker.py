@@ -19,7 +19,14 @@ from collections.abc import Callable
 from typing import Any
 
 from textseg3d.cohort.case import Case, Outcome, Work, model_fingerprint
-from textseg3d.cohort.commit import claim, committed, scan_stat, staging_prefix, write_failure
+from textseg3d.cohort.commit import (
+    claim,
+    committed,
+    earlier_outcome,
+    scan_stat,
+    staging_prefix,
+    write_failure,
+)
 from textseg3d.errors import (
     Cancelled,
     InputError,
@@ -71,8 +78,10 @@ class Worker:
             with claim(case) as mine:
                 if not mine:
                     return Outcome("busy")
-                if self.work.mode != "overwrite" and committed(case, self.work, self.model):
-                    return Outcome("skipped")
+                if self.work.mode != "overwrite":
+                    record = committed(case, self.work, self.model)
+                    if record is not None:
+                        return earlier_outcome(record)
                 return self._run(case, on_progress, start)
         except (Cancelled, KeyboardInterrupt):
             raise
