@@ -99,6 +99,23 @@ def test_found_although_absent(case_folder):
     assert wrong == ["uterus"]
 
 
+def test_instances_by_hand(case_folder):
+    """Both halves of a gap are found, a speck of 12 voxels is invented, one of 9 is too small."""
+    gap = LIVER.copy()
+    gap[:, 33:35] = False  # the truth is one part, the prediction two: only one may match
+    gap[9:11, 6:8, 20:23] = True
+    gap[10, 6:9, 40:43] = True
+    result, rows = _score(case_folder, PERFECT | {"liver": gap})
+    match = rows["liver"].instances
+    assert (match.true_positives, match.false_positives, match.false_negatives) == (1, 2, 0)
+    assert match.precision == pytest.approx(1 / 3)
+    assert rows["kidneys"].instances.f1 == 1.0
+    assert rows["kidneys"].instances.true_positives == 2
+    summary = summarise([result], {"name": "table"})
+    assert summary["groups"]["kidney"]["instances"]["true_positives"] == 2
+    assert summary["groups"]["liver"]["instances"]["f1"] == pytest.approx(0.5)
+
+
 def test_empty_prediction(case_folder):
     result, rows = _score(case_folder, PERFECT | {"liver": NONE})
     assert rows["liver"].scores.dice == 0.0

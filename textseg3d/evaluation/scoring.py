@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from textseg3d.evaluation.cases import CaseFolder
 from textseg3d.evaluation.grids import on_grid_of, read_labels
+from textseg3d.evaluation.instances import InstanceMatch, match_masks
 from textseg3d.evaluation.laterality import Laterality, body_midline_x, check_laterality
 from textseg3d.evaluation.mapping import ConceptTask, LabelMapping, NotScored, plan_tasks
 from textseg3d.evaluation.metrics import MaskScores, score_mask
@@ -38,6 +39,7 @@ class Row:
         presence: highest presence score of the prompts; None where there is none.
         ignored_voxels: that counted for nothing.
         laterality: for a concept with a side.
+        instances: components of truth and prediction, matched.
         planes: three slices through the largest error, for pictures.
     """
 
@@ -47,6 +49,7 @@ class Row:
     presence: float | None
     ignored_voxels: int
     laterality: Laterality | None
+    instances: InstanceMatch
     planes: PlaneSet | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,6 +63,7 @@ class Row:
             "presence": self.presence,
             "ignored_voxels": self.ignored_voxels,
             "laterality": self.laterality.to_json() if self.laterality else None,
+            "instances": self.instances.to_json(),
         }
 
 
@@ -244,6 +248,7 @@ def _score_row(
         presence=max(presences) if presences else None,
         ignored_voxels=int(np.count_nonzero(ignore)) if ignore is not None else 0,
         laterality=laterality,
+        instances=match_masks(is_true, mask, ignore),
         planes=capture_planes(image, is_true, mask),
     )
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 import textseg3d
+from textseg3d.evaluation.instances import InstanceMatch
 from textseg3d.evaluation.metrics import bootstrap_mean, finite_or_none, presence_auc
 from textseg3d.evaluation.scoring import PRESENT, CaseResult, Row
 
 CSV_COLUMNS = (
     *("case", "concept", "group", "side", "dice", "nsd", "tolerance_mm", "hd95_mm", "truth_ml"),
     *("prediction_ml", "volume_error_ml", "relative_volume_error", "presence", "ignored_voxels"),
-    *("wrong_side_share", "laterality_error", "labels_by"),
+    *("wrong_side_share", "laterality_error"),
+    *("instances_true", "instances_predicted", "instances_matched", "labels_by"),
 )
 
 
@@ -52,6 +54,10 @@ def csv_rows(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
             laterality = record.pop("laterality") or {}
             record["wrong_side_share"] = laterality.get("wrong_side_share")
             record["laterality_error"] = laterality.get("error")
+            match = row.instances
+            record["instances_true"] = match.true_positives + match.false_negatives
+            record["instances_predicted"] = match.true_positives + match.false_positives
+            record["instances_matched"] = match.true_positives
             records.append({key: record.get(key) for key in CSV_COLUMNS})
     return records
 
@@ -73,6 +79,7 @@ def _group(group: str, rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "median_hd95_mm": float(np.median(hausdorff)) if hausdorff else None,
         "median_absolute_relative_volume_error": finite_or_none(float(np.median(relative))),
         "empty_predictions": sum(row.scores.prediction_ml == 0 for row in own),
+        "instances": sum((row.instances for row in own), InstanceMatch(0, 0, 0)).to_json(),
     }
 
 
