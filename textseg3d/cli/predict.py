@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the masks (default: nifti); seg.nrrd (3D Slicer) and dicom-seg (for DICOM series) "
         "hold all masks of a scan in one file",
     )
+    add(
+        "--sr",
+        action="store_true",
+        help="also the measurements as a DICOM structured report (TID 1500); with dicom-seg",
+    )
     add("--combine", action="store_true", help="also one label map with a legend")
     add("--probabilities", action="store_true", help="also one volume of probabilities per prompt")
     add("--preview", action="store_true", help="also a PNG of three planes with the masks")
@@ -129,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
         args.statistics,
         args.all,
         thumbnail=args.summary,
+        sr=args.sr,
     )
     understood: dict[tuple[str, ...], tuple[PromptRequest, ...]] = {}
     cases, datasets = [], set()

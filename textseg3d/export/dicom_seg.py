@@ -64,13 +64,13 @@ def write_dicom_seg(path: Path, prediction: Prediction, results: Sequence[Prompt
         MissingDependencyError: without highdicom.
         MemoryBudgetError: if the masks together are larger than 4 GiB unpacked.
     """
-    hd = _highdicom()
+    hd = highdicom("--format dicom-seg")
     volume = prediction.volume
     source = source_of(volume)
     frames, first = _masks(results, volume)
     affine = _slice_first(volume.source.affine_lps)
     affine[:3, 3] += affine[:3, 0] * first
-    images = _images(source)
+    images = series_images(source)
     content = hd.Volume(
         frames,
         affine,
@@ -105,14 +105,19 @@ def write_dicom_seg(path: Path, prediction: Prediction, results: Sequence[Prompt
         segmentation.save_as(path)
 
 
-def _highdicom() -> Any:
+def highdicom(option: str) -> Any:
+    """The package that writes DICOM objects.
+
+    Raises:
+        MissingDependencyError: naming the option that needs it.
+    """
     try:
-        import highdicom
+        import highdicom as package
     except ImportError:
         raise MissingDependencyError(
-            "--format dicom-seg needs highdicom; install textseg3d[dicom]"
+            f"{option} needs highdicom; install textseg3d[dicom]"
         ) from None
-    return highdicom
+    return package
 
 
 def _masks(results: Sequence[PromptResult], volume: Volume) -> tuple[NDArray[np.uint8], int]:
@@ -140,7 +145,7 @@ def _slice_first(affine_lps: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(affine_lps[:, [2, 1, 0, 3]])
 
 
-def _images(source: DicomSource) -> list[Any]:
+def series_images(source: DicomSource) -> list[Any]:
     """The data sets of the series without pixels, in slice order, each once."""
     import pydicom
 
@@ -170,19 +175,19 @@ def _description(hd: Any, number: int, result: PromptResult, prediction: Predict
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=label[:MAX_TEXT],
-        segmented_property_category=_coded(hd, coding.category),
-        segmented_property_type=_coded(hd, coding.type),
+        segmented_property_category=coded(hd, coding.category),
+        segmented_property_type=coded(hd, coding.type),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm,
         tracking_uid=hd.UID(),
         tracking_id=f"textseg3d {number} {label}"[:MAX_TEXT],
-        anatomic_regions=[_coded(hd, coding.region)] if coding.region else None,
+        anatomic_regions=[coded(hd, coding.region)] if coding.region else None,
         display_color=hd.color.CIELabColor.from_rgb(red, green, blue),
     )
     description.SegmentDescription = describe(result, coding)
     if coding.side is not None:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_coded(hd, coding.side)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [coded(hd, coding.side)]
     return description
 
 
@@ -192,5 +197,6 @@ def describe(result: PromptResult, coding: SegmentCoding) -> str:
     return f"prompt: {result.text[:900]}{note}"
 
 
-def _coded(hd: Any, code: Code) -> Any:
+def coded(hd: Any, code: Code) -> Any:
+    """A code as highdicom takes it."""
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)

@@ -39,6 +39,7 @@ class ExportOptions:
         statistics: a table, "csv" or "json".
         leave_out_absent: write no mask of prompts whose mask is empty.
         thumbnail: a small PNG, for a page about many scans.
+        sr: a DICOM structured report with the measurements, beside "dicom-seg" only.
     """
 
     format: str | None = None
@@ -48,15 +49,23 @@ class ExportOptions:
     statistics: Literal["csv", "json"] | None = None
     leave_out_absent: bool = False
     thumbnail: bool = False
+    sr: bool = False
 
     def file_names(self, names: OutputNames, prompts: list[str]) -> list[str]:
-        """Every file that may be written for these prompts, the record last."""
+        """Every file that may be written for these prompts, the record last.
+
+        Raises:
+            UsageError: if a report was asked for without a DICOM segmentation to refer to.
+        """
+        if self.sr and not (names.joint or "").lower().endswith(".dcm"):
+            raise UsageError("--sr refers to a DICOM segmentation; add --format dicom-seg")
         files = list(dict.fromkeys(names.mask(text) for text in prompts))
         files += [names.probability(text) for text in prompts] if self.probabilities else []
         files += [names.labels, names.legend] if self.combine else []
         files += [names.preview] if self.preview else []
         files += [names.thumbnail] if self.thumbnail else []
         files += [names.statistics(self.statistics)] if self.statistics else []
+        files += [names.report] if self.sr else []
         return [*files, names.record]
 
 
@@ -186,6 +195,11 @@ def _write_all(
             write_json(staging / others[-1], rows)
         else:
             (staging / others[-1]).write_text(to_csv(rows), encoding="utf-8", newline="")
+    if options.sr and names.joint is not None:
+        from textseg3d.export.dicom_sr import write_dicom_sr
+
+        write_dicom_sr(staging / names.report, prediction, shown, staging / names.joint)
+        others.append(names.report)
     digest = commit.get("image", {}).get("sha256") or scan_sha256(volume)
     seconds = {**prediction.seconds, "write": time.perf_counter() - start}
     record = build_record(prediction, masks, digest, seconds)

@@ -77,6 +77,11 @@ class OutputNames:
         return f"{self.case}.labels.json"
 
     @property
+    def report(self) -> str:
+        """The DICOM structured report."""
+        return f"{self.case}.sr.dcm"
+
+    @property
     def preview(self) -> str:
         """The picture."""
         return f"{self.case}.preview.png"
