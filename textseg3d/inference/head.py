@@ -105,7 +105,7 @@ def add_window(
     plane = (weights[1][inside[1]][:, None] * weights[2][inside[2]])[None]
     for block in range(inside[0].start // PLANES * PLANES, inside[0].stop, PLANES):
         values = features[block : block + PLANES].reshape(-1, features.shape[3])
-        dots = (rows.fine @ values.T).view(-1, PLANES, *size[1:])
+        dots = (rows.fine @ values.T)[: rows.count].float().view(-1, PLANES, *size[1:])
         first, last = max(block, inside[0].start), min(block + PLANES, inside[0].stop)
         part = (slice(first - block, last - block), *inside[1:])
         into = (slice(first + offset[0], last + offset[0]), *target[1:])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 MAX_TEXT_TOKENS = 32  # of the attention kernels
@@ -76,8 +77,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         rows = (t.transpose(1, 2).to(v.dtype) for t in (q, k, v))
         result: Tensor = run(*rows, mask).transpose(1, 2)
         return result
-    # Few tokens on one side: two small products beat the flash kernel on CPU, also backwards.
-    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if torch.is_grad_enabled():
+        # Few tokens on one side: two small products beat the flash kernel backwards.
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+        return scores.softmax(dim=-1).to(v.dtype) @ v
+    if k.shape[2] > MAX_TEXT_TOKENS:
+        used = None if mask is None else mask[:, None, None, :]
+        return nn.functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, used)
+    # Scores lie with the many queries last: a softmax over few contiguous values is five times
+    # as long as one across rows (11 against 2 ms for 4 prompts, 4096 queries, 4 heads, bf16).
+    scores = (k * q.shape[-1] ** -0.5) @ q.transpose(-2, -1)
     if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
-    return scores.softmax(dim=-1).to(v.dtype) @ v
+        scores = scores.masked_fill(~mask[:, None, :, None], float("-inf"))
+    return scores.softmax(dim=-2).to(v.dtype).transpose(-2, -1) @ v
