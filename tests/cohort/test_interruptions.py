@@ -19,7 +19,7 @@ KILLS = 20
 GOOD = CASES - len(BAD)
 
 
-def wait_for(condition, seconds=300.0):
+def wait_for(condition, seconds=500.0):
     """Wait until ``condition()`` holds; its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -12,6 +12,16 @@ from tests.cohort.conftest import arguments, check_finished, records
 from tests.cohort.test_interruptions import GOOD, events, wait_for
 
 pytest.importorskip("ray", reason="needs the extra 'ray'")
+# A killed node is noticed within seconds, for nobody answers there any more; one that is only slow,
+# because the machine is busy, is not taken for dead.
+SLOW_MACHINE = {
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 120_000,
+    "health_check_initial_delay_ms": 60_000,
+    "worker_register_timeout_seconds": 600,
+    "gcs_rpc_server_reconnect_timeout_s": 600,
+}
 
 
 @pytest.fixture
@@ -29,7 +39,7 @@ def cluster(monkeypatch, tmp_path_factory):
             "num_cpus": 0,
             "include_dashboard": False,
             "object_store_memory": 80 * 2**20,
-            "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 5},
+            "_system_config": SLOW_MACHINE,
         },
     )
     nodes = [started.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
@@ -50,6 +60,7 @@ def actors():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 def test_a_worker_and_a_node_die(commands, cohort, model, finished, tmp_path, cluster):
     started, nodes = cluster

@@ -97,7 +97,7 @@ def test_a_bids_dataset(bids, model):
         "sub-02_run-1_ct.nii.gz",
     ]
     assert [p.name for p in bids_scans(bids, ("MR",))] == ["sub-02_T1w.nii.gz"]
-    with pytest.raises(InputError, match="suffix pet, .*2 with suffix ct"):
+    with pytest.raises(InputError, match=r"suffix pet, .*2 with suffix ct"):
         bids_scans(bids, ("PET",))
     assert quiet("-i", bids, "-p", "liver", "--model", model, "--summary") == 0
     out = bids / "derivatives" / "textseg3d"
@@ -128,24 +128,24 @@ def test_a_sidecar_is_never_replaced(tmp_path, model, capsys):
 
 def test_names_of_a_list_keep_scans_apart(tmp_path, model, capsys):
     for patient in ("p1", "p2"):
-        write_scan(tmp_path / patient / "ct.nii.gz", 1)
+        write_scan(tmp_path / "in" / patient / "ct.nii.gz", 1)
     jobs = tmp_path / "jobs.csv"
-    jobs.write_text("image\np1/ct.nii.gz\np2/ct.nii.gz\n")
+    jobs.write_text("image\nin/p1/ct.nii.gz\nin/p2/ct.nii.gz\n")
     base = ["--jobs", jobs, "-p", "liver", "-o", tmp_path / "out", "--model", model]
     assert quiet(*base) == 2
     assert "both write" in capsys.readouterr().err
-    jobs.write_text("image,case\np1/ct.nii.gz,p1\np2/ct.nii.gz,p2\n")
+    jobs.write_text("image,case\nin/p1/ct.nii.gz,p1\nin/p2/ct.nii.gz,p2\n")
     assert quiet(*base, "--format", "seg.nrrd") == 0
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["p1.json", "p1.seg.nrrd", "p2.json", "p2.seg.nrrd"]
     with pytest.raises(UsageError, match="holds 2 scans"):
-        expand(Job(tmp_path, ("liver",), "one"))
+        expand(Job(tmp_path / "in", ("liver",), "one"))
 
 
 def test_shards_cover_everything_once():
     cases = list(range(10))
     parts = [shard_of(f"{i}/3", cases) for i in (1, 2, 3)]
-    assert sorted(sum(parts, [])) == cases
+    assert sorted(case for part in parts for case in part) == cases
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert shard_of(None, cases) == cases
     for text in ("0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3"):
