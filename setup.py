@@ -37,9 +37,11 @@ EXTRAS = {
     # DICOM segmentations; compressed transfer syntaxes: JPEG, JPEG 2000, JPEG-LS, RLE.
     "dicom": ["highdicom>=0.26", "pylibjpeg[all]>=2.0", "pyjpegls>=1.4"],
     # `textseg3d serve`; its client needs nothing but numpy.
-    "server": ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30"],
+    "server": ["fastapi>=0.115", "starlette>=0.40", "uvicorn>=0.30", "h11>=0.14"],
     # `textseg3d predict --executor ray`: workers on several machines.
     "ray": ["ray>=2.40"],
+    # `Prediction.view` in notebooks.
+    "notebook": ["ipyniivue>=2.4"],
     # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
     "huggingface": ["transformers>=4.40"],
     # Converted nnU-Nets: the package that their networks come from.
@@ -60,6 +62,12 @@ EXTRAS = {
         "dcmqi>=1.5",
         "fastapi>=0.115",
         "uvicorn>=0.30",
+        "httpx>=0.27",
+        "playwright>=1.45",
+        "ipyniivue>=2.4",
+        "nbclient>=0.10",
+        "ipykernel>=6",
+        "schemathesis>=4.0",
         "slicerio>=1.4",
         "ray>=2.40",
         "slicer-core>=5.12",  # 3D Slicer's libraries without its window

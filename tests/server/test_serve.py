@@ -21,6 +21,7 @@ from tests.io import dicom_files
 from tests.model_factory import make_model
 from textseg3d.cli.main import main
 from textseg3d.client import Client, ServerError
+from textseg3d.client.nrrd import encode
 from textseg3d.errors import Cancelled, UsageError
 
 pytest.importorskip("fastapi")
@@ -136,6 +137,7 @@ def test_answers_are_those_of_the_command_line(server, model, tmp_path):
     record = json.loads((tmp_path / "cli" / "scan.json").read_text())
     assert result.record["prompts"] == record["prompts"]
     assert result.record["image"]["path"] is None
+    assert result.record["warnings"] == record["warnings"]
     assert list(result) == prompts
     with pytest.raises(UsageError, match="no mask as array"):
         result.array("no spleen")
@@ -155,6 +157,39 @@ def test_an_array_and_a_warm_second_prompt(server, model):
     assert np.array_equal(first.array("heart"), expected["heart"].array)
     assert np.array_equal(second.array("liver"), expected["liver"].array)
     assert "read" not in stages  # the image side was kept
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_blosc2_up_and_down(server, model):
+    from textseg3d import Segmenter
+
+    array = scan_array(5)
+    expected = Segmenter(model).predict(array, ["heart", "no spleen"], spacing_mm=SPACING)
+    with server.client() as client:
+        client.set_image(array, spacing_mm=SPACING, blosc2=True)
+        result = client.predict(["heart", "no spleen"], format="blosc2")
+    assert result["heart"]["mask"].endswith(".b2nd")
+    assert set(result.files) == {result["heart"]["mask"], "scan.json"}
+    assert np.array_equal(result.array("heart"), expected["heart"].array)
+
+
+def test_what_a_page_asks_for(server, tmp_path):
+    array = scan_array(6)
+    with server.client() as client:
+        image = client.set_image(array, spacing_mm=SPACING)
+        shown = nib.Nifti1Image.from_bytes(client._request("GET", f"/images/{image}/scan"))
+        assert np.array_equal(np.asarray(shown.dataobj), array.transpose(2, 1, 0))
+        assert np.allclose(shown.affine, np.diag([-3.0, -3, 4, 1]))
+        result = client.predict(["no liver", "heart"], format="nifti")
+        job = client._job
+        assert server.ask("GET", f"/jobs/{job}/record")[1]["prompts"] == result.record["prompts"]
+        mask = client._request("GET", f"/jobs/{job}/masks/1")
+        assert mask == result.files[result["heart"]["mask"]]
+        for number in ("0", "2", "-1", "x"):  # denied in the text, not asked, no number
+            assert server.ask("GET", f"/jobs/{job}/masks/{number}")[0] in (404, 422)
+    known = server.ask("GET", "/vocabulary")[1]
+    entry = next(e for e in known if e["name"] == "left kidney")
+    assert "kidney, left" in entry["wordings"]
 
 
 def test_a_dicom_folder(server, tmp_path):
@@ -220,8 +255,12 @@ def test_nothing_but_ids_and_words_is_taken(server):
     body = json.dumps({"image": known, "prompts": ["liver"]}).encode()
     job = server.ask("POST", "/jobs", body)[1]["job"]
     last = list(server.client().events(job))[-1]
-    assert set(last) == {"event", "id", "kind"}
-    assert (last["event"], last["kind"]) == ("error", "InputError")
+    assert set(last) == {"event", "id", "kind", "rule", "expected"}
+    assert (last["event"], last["kind"], last["rule"]) == ("error", "InputError", "N5")
+    assert last["expected"] == "the file holds a scan in a known format"  # of any scan
+    status, answer = server.ask("GET", f"/images/{known}/scan")
+    assert (status, answer["rule"]) == (422, "N5")
+    assert server.ask("GET", f"/jobs/{job}/masks/0")[0] == 409
     assert server.ask("GET", f"/jobs/{job}/result") == (409, {"error": "the job is failed"})
     assert last["id"] in (server.temporary / "log").read_text()
     server.client().delete(known)
@@ -275,6 +314,65 @@ def test_a_client_that_falls_silent(server):
         silent.sendall(head.encode() + b"some")
         assert server.ask("GET", "/capabilities")[0] == 200  # nobody else waits for it
         assert silent.recv(4096).startswith(b"HTTP/1.1 408 ")
+    with socket.create_connection(address, timeout=120) as slow:
+        for letter in "GET /capab":  # a head that takes longer than it may, letter by letter
+            time.sleep(0.6)
+            slow.sendall(letter.encode())
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
+    with socket.create_connection(address, timeout=120) as again:
+        request = f"GET /healthz HTTP/1.1\r\nHost: {server.address.netloc}\r\n\r\n".encode()
+        for _ in range(2):  # a kept connection is as good as a new one
+            again.sendall(request)
+            assert again.recv(4096).startswith(b"HTTP/1.1 200 ")
+        again.sendall(request[:20])
+        assert again.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server):
+    address = (server.address.hostname, server.address.port)
+    (folder,) = server.folders()
+    before = len(list(folder.iterdir()))
+    head = f"POST /images HTTP/1.1\r\nHost: {server.address.netloc}\r\n"
+    head += f"Authorization: Bearer {server.token}\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(4):  # more than the images that may be kept
+        with socket.create_connection(address, timeout=120) as broken:
+            broken.sendall(head.encode() + b"some")
+            time.sleep(0.2)
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) > before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(list(folder.iterdir())) == before
+    server.client().delete(server.client().upload(b"there is room"))
+
+
+def test_a_server_that_is_killed(model, tmp_path):
+    with Server(model, tmp_path) as made:
+        client = made.client()
+        client.set_image(scan_array(7), spacing_mm=SPACING)
+        with pytest.raises(ServerError):
+            client.predict("liver", on_progress=lambda *step: made.process.kill())
+        with pytest.raises(ServerError):
+            client.capabilities()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_memory_is_flat_over_200_jobs(server):
+    def resident_mib():
+        pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    client = server.client()
+    seen = []
+    for number in range(4):
+        image = client.upload(encode(scan_array(number), SPACING))
+        body = json.dumps({"image": image, "prompts": ["liver"]}).encode()
+        for _ in range(50):
+            status, answer = server.ask("POST", "/jobs", body)
+            assert status == 201
+        assert list(client.events(answer["job"]))[-1] == {"event": "done"}
+        client.delete(image)
+        seen.append(resident_mib())
+    assert max(seen[1:]) - seen[0] < 30, seen
 
 
 def test_stopping_during_a_job_leaves_nothing(model, tmp_path):

@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from textseg3d.errors import MissingDependencyError, UsageError
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--token", help="what clients must send (default: a random one, printed)")
     add("--allow-host", action="append", default=[], metavar="NAME",
         help="name under which clients reach another --host; may be given again")  # fmt: skip
+    add_shared_arguments(parser)
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that `ui` has too."""
+    add = parser.add_argument
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     add("--max-body", type=int, default=2048, metavar="MIB", help="largest scan (%(default)s MiB)")
@@ -48,6 +55,27 @@ def run(args: argparse.Namespace) -> int:
     """Run the command until it is interrupted.
 
     Raises:
+        UsageError: see :func:`serve`.
+        MissingDependencyError: see :func:`serve`.
+    """
+
+    def announce(url: str, token: str) -> None:
+        print(json.dumps({"event": "listening", "url": url, "token": token}), flush=True)
+
+    return serve(args, announce)
+
+
+def serve(
+    args: argparse.Namespace, announce: Callable[[str, str], None], *, page: bool = False
+) -> int:
+    """Serve until the process is interrupted.
+
+    Args:
+        args: of :func:`add_arguments`.
+        announce: called with address and token when clients can connect.
+        page: also serve the page for browsers.
+
+    Raises:
         UsageError: for another host than loopback without a token, or a port that is taken.
         MissingDependencyError: without FastAPI and uvicorn.
     """
@@ -59,13 +87,14 @@ def run(args: argparse.Namespace) -> int:
         import uvicorn
     except ImportError:
         raise MissingDependencyError(
-            "serve needs FastAPI and uvicorn; install textseg3d[server]"
+            "this needs FastAPI and uvicorn; install textseg3d[server]"
         ) from None
     from textseg3d.api import Segmenter
     from textseg3d.inference.device import tune_process
     from textseg3d.server.app import build_app
     from textseg3d.server.guard import LOOPBACK
     from textseg3d.server.jobs import Desk, Limits
+    from textseg3d.server.protocol import impatient
     from textseg3d.zoo import default_model
 
     if args.stop_with_stdin:
@@ -82,14 +111,15 @@ def run(args: argparse.Namespace) -> int:
         tune_process()
         desk = Desk(Segmenter(args.model or default_model(), args.device), Path(folder), limits)
         named = f"[{args.host}]" if ":" in args.host else args.host
-        app = build_app(desk, token, (*LOOPBACK, named, *args.allow_host))
+        app = build_app(desk, token, (*LOOPBACK, named, *args.allow_host), page=page)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, limit_concurrency=64,
-            timeout_keep_alive=15, timeout_graceful_shutdown=2, server_header=False,
+            app, http=impatient(args.silence), log_level="warning", access_log=False,
+            limit_concurrency=64, timeout_keep_alive=15, timeout_graceful_shutdown=2,
+            server_header=False,
         )  # fmt: skip
         listener.listen(128)  # from here on a client that knows the port can connect
         url = f"http://{named}:{listener.getsockname()[1]}"
-        print(json.dumps({"event": "listening", "url": url, "token": token}), flush=True)
+        announce(url, token)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:

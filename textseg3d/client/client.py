@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from textseg3d.client.frames import pack_scan, unpack_mask
 from textseg3d.client.nrrd import decode_mask, encode
 from textseg3d.errors import Cancelled, InputError, TextSegError, UsageError
 
@@ -59,7 +60,9 @@ class Result(Mapping[str, "dict[str, Any]"]):
         return len(self.record["prompts"])
 
     def array(self, text: str) -> NDArray[np.bool_]:
-        """The mask of a prompt, of a job with the format "nrrd": bool [k, j, i] in file order.
+        """The mask of a prompt, of a job with the format "nrrd" or "blosc2".
+
+        Bool [k, j, i] in file order; "blosc2" needs the package of that name.
 
         Of a scan that was sent as an array this is [z, y, x] of that array.
 
@@ -67,8 +70,12 @@ class Result(Mapping[str, "dict[str, Any]"]):
             UsageError: if the prompt has no mask, or the job had another format.
         """
         name = self[text]["mask"]
+        if name is not None and name.endswith(".b2nd"):
+            return unpack_mask(self.files[name])
         if name is None or not name.endswith(".nrrd") or name.endswith(".seg.nrrd"):
-            raise UsageError(f"{text!r} has no mask as array; ask with format='nrrd'")
+            raise UsageError(
+                f"{text!r} has no mask as array; ask with format='nrrd' or format='blosc2'"
+            )
         return decode_mask(self.files[name])
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -133,12 +140,14 @@ class Client:
         spacing_mm: tuple[float, float, float] | None = None,
         direction: ArrayLike | None = None,
         origin_mm: tuple[float, float, float] | None = None,
+        blosc2: bool = False,
     ) -> str:
         """Upload a scan and make it current; the one before is deleted on the server.
 
         Args:
             scan: see :meth:`upload`, or an array [z, y, x].
             spacing_mm, direction, origin_mm: of an array, see :func:`textseg3d.client.nrrd.encode`.
+            blosc2: send an array packed by that package, which is quicker than gzip.
 
         Returns:
             The id of the image.
@@ -154,7 +163,8 @@ class Client:
         if before is not None:
             self.delete(before)
         if isinstance(scan, np.ndarray) and spacing_mm is not None:
-            self._image = self.upload(encode(scan, spacing_mm, direction, origin_mm))
+            pack = pack_scan if blosc2 else encode
+            self._image = self.upload(pack(scan, spacing_mm, direction, origin_mm))
         else:
             self._image = self.upload(scan)  # type: ignore[arg-type]
         return self._image
@@ -170,7 +180,7 @@ class Client:
 
         Args:
             prompts: one text or several.
-            format: of the masks: "nrrd", "nifti", "seg.nrrd".
+            format: of the masks: "nrrd", "nifti", "seg.nrrd", "blosc2".
             on_progress: ``(stage, done, total)``; returning False cancels.
 
         Raises:
@@ -195,9 +205,10 @@ class Client:
             raise Cancelled("the job was cancelled")
         if last.get("event") != "done":
             number = last.get("id", "none")
+            rule = f", rule {last['rule']}: {last['expected']}" if "rule" in last else ""
             raise ServerError(
-                f"the job failed ({last.get('kind', 'it was deleted')}); the server's log says "
-                f"why under the id {number}"
+                f"the job failed ({last.get('kind', 'it was deleted')}{rule}); the server's log "
+                f"says why under the id {number}"
             )
         return _result(self._request("GET", f"/jobs/{job}/result"))
 

@@ -35,17 +35,9 @@ def encode(
         InputError: for another shape or a type that is no scan's.
         GeometryError: for a spacing that is not positive.
     """
+    check_scan_array(array, spacing_mm)
     values = np.ascontiguousarray(array)
     kind = values.dtype.newbyteorder("<")
-    if values.ndim != 3 or kind.str[1:] not in _TYPES:
-        raise InputError(
-            f"array of shape {array.shape} and type {array.dtype}; expected [z, y, x] of integers "
-            "of up to 32 bits, float32 or float64"
-        )
-    if len(spacing_mm) != 3 or not all(0 < s < np.inf for s in spacing_mm):
-        raise GeometryError(
-            f"spacing_mm is {spacing_mm}; expected three positive numbers (z, y, x)"
-        )
     axes = np.eye(3) if direction is None else np.asarray(direction, dtype=np.float64)
     steps = axes * np.asarray(spacing_mm[::-1], dtype=np.float64)
     header = [
@@ -62,6 +54,24 @@ def encode(
     ]
     data = gzip.compress(values.astype(kind, copy=False).tobytes(), 1, mtime=0)
     return ("\n".join(header) + "\n\n").encode() + data
+
+
+def check_scan_array(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> None:
+    """Refuse what no server takes as a scan.
+
+    Raises:
+        InputError: for another shape or a type that is no scan's.
+        GeometryError: for a spacing that is not positive.
+    """
+    if array.ndim != 3 or array.dtype.newbyteorder("<").str[1:] not in _TYPES:
+        raise InputError(
+            f"array of shape {array.shape} and type {array.dtype}; expected [z, y, x] of integers "
+            "of up to 32 bits, float32 or float64"
+        )
+    if len(spacing_mm) != 3 or not all(0 < s < np.inf for s in spacing_mm):
+        raise GeometryError(
+            f"spacing_mm is {spacing_mm}; expected three positive numbers (z, y, x)"
+        )
 
 
 def decode_mask(content: bytes) -> NDArray[np.bool_]:

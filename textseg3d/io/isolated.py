@@ -69,7 +69,8 @@ def check_in_child(
     log.reject("D12", f"the decoder failed on this data ({reason[0][:160]}); do not use it")
 
 
-def _limit_memory(memory_bytes: int) -> None:
+def limit_memory(memory_bytes: int) -> None:
+    """Limit the address space of this process, where the system knows such a limit."""
     try:
         import resource
     except ImportError:  # Windows knows no such limit
@@ -82,7 +83,7 @@ def _limit_memory(memory_bytes: int) -> None:
 def main() -> int:
     """Child side: request as JSON on standard input, findings as JSON on standard output."""
     request = json.load(sys.stdin)
-    _limit_memory(int(request["memory_bytes"]))
+    limit_memory(int(request["memory_bytes"]))
     from textseg3d.io.reader import check_scan
 
     findings = check_scan(request["path"], **request["options"])

@@ -18,25 +18,47 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 import textseg3d
-from textseg3d.errors import PromptError
+from textseg3d.errors import Cancelled, PromptError
 from textseg3d.inference.prompts import Vocabulary
+from textseg3d.server.decode import RefusedScanError
 from textseg3d.server.guard import App, Guard
 from textseg3d.server.jobs import ENDED, Desk, FullError, Image, Job, error_id
+from textseg3d.server.page import PAGE_PATHS, add_page
 
 MAX_JSON_BYTES = 1 << 20
 POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 10.0
 JOB_KEYS = ("image", "prompts", "format")
-RESULT_FORMATS = ("nifti", "nrrd", "seg.nrrd")
+RESULT_FORMATS = ("nifti", "nrrd", "seg.nrrd", "blosc2")
+SCAN_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+JOB_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "image": {"type": "string"},
+        "prompts": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "format": {"enum": list(RESULT_FORMATS)},
+    },
+    "required": ["image", "prompts"],
+    "additionalProperties": False,
+}
+JOB_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": JOB_SCHEMA}}}
+}
 
 
-def build_app(desk: Desk, token: str, hosts: tuple[str, ...]) -> App:
+def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = False) -> App:
     """The ASGI application.
 
     Args:
         desk: images, jobs and the model.
-        token: that every request carries, but those to ``/healthz``.
+        token: that every request carries, but those to ``/healthz`` and to the page.
         hosts: names that the Host header may have.
+        page: also serve the page for browsers.
     """
     app = FastAPI(title="textseg3d", version=textseg3d.__version__, docs_url=None, redoc_url=None)
     vocabulary = Vocabulary(desk.segmenter.concepts)
@@ -49,7 +71,7 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...]) -> App:
     async def capabilities() -> Any:
         return describe(desk)
 
-    @app.post("/images", status_code=201)
+    @app.post("/images", status_code=201, openapi_extra=SCAN_BODY)
     async def upload(request: Request) -> Any:
         limit = desk.limits.body_bytes
         refuse_length(request, limit)
@@ -61,12 +83,25 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...]) -> App:
             raise
         return {"image": image.id, "bytes": size}
 
+    @app.get("/images/{name}/scan")
+    async def scan(name: str) -> Response:
+        image = _image(desk, name)
+        try:
+            path = await asyncio.to_thread(desk.preview, image)
+        except RefusedScanError as error:
+            number = error_id(error, f"image {name}")
+            answer = {"error": "the scan cannot be used", "id": number}
+            return JSONResponse({**answer, "rule": error.rule, "expected": error.expected}, 422)
+        except Cancelled:
+            raise HTTPException(404, "there is no such image (any more)") from None
+        return FileResponse(path, media_type="application/octet-stream")
+
     @app.delete("/images/{name}", status_code=204)
     async def delete(name: str) -> Response:
         desk.delete_image(_image(desk, name))
         return Response(status_code=204)
 
-    @app.post("/jobs", status_code=201)
+    @app.post("/jobs", status_code=201, openapi_extra=JOB_BODY)
     async def submit(request: Request) -> Any:
         refuse_length(request, MAX_JSON_BYTES)
         body = await receive_json(request, desk.limits.chunk_seconds)
@@ -92,11 +127,24 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...]) -> App:
 
     @app.get("/jobs/{name}/result")
     async def result(name: str) -> Response:
-        job = _job(desk, name)
-        if job.status != "done":
-            raise HTTPException(409, f"the job is {job.status}")
-        path = await asyncio.to_thread(archive, job)
+        path = await asyncio.to_thread(archive, _done(desk, name))
         return FileResponse(path, media_type="application/zip")
+
+    @app.get("/jobs/{name}/record")
+    async def record(name: str) -> Response:
+        text = await asyncio.to_thread(public_record, _done(desk, name))
+        return Response(text, media_type="application/json")
+
+    @app.get("/jobs/{name}/masks/{number}")
+    async def mask(name: str, number: int) -> Response:
+        path = await asyncio.to_thread(mask_file, _done(desk, name), number)
+        if path is None:
+            raise HTTPException(404, "this prompt has no mask")
+        return FileResponse(path, media_type="application/octet-stream")
+
+    @app.get("/vocabulary")
+    async def wordings() -> Any:
+        return await asyncio.to_thread(completions, vocabulary)
 
     @app.exception_handler(FullError)
     async def full(request: Request, error: Exception) -> Response:
@@ -113,7 +161,9 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...]) -> App:
         number = error_id(error, request.url.path)
         return JSONResponse({"error": "internal error", "id": number}, 500)
 
-    return Guard(app, token, hosts)
+    if page:
+        add_page(app)
+    return Guard(app, token, hosts, PAGE_PATHS if page else ())
 
 
 def describe(desk: Desk) -> dict[str, Any]:
@@ -227,6 +277,25 @@ def archive(job: Job) -> Path:
     return path
 
 
+def mask_file(job: Job, number: int) -> Path | None:
+    """The file with the mask of the prompt ``number``, from 0."""
+    entries = json.loads(job.files[-1].read_text(encoding="utf-8"))["prompts"]
+    wanted = entries[number]["mask"] if 0 <= number < len(entries) else None
+    return next((file for file in job.files[:-1] if file.name == wanted), None)
+
+
+def completions(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Everything that the model knows, each with the wordings that mean it."""
+    found = []
+    for name in vocabulary.names:
+        try:
+            wordings = vocabulary.tree.wordings(vocabulary.tree.resolve_label(name))
+        except PromptError:  # a class of a converted model that the tree has no place for
+            wordings = []
+        found.append({"name": name, "wordings": [text for text in wordings if text != name]})
+    return found
+
+
 def public_record(job: Job) -> str:
     """The record without the places of this machine's files."""
     record = json.loads(job.files[-1].read_text(encoding="utf-8"))
@@ -240,6 +309,13 @@ def _image(desk: Desk, name: str) -> Image:
     if image is None:
         raise HTTPException(404, "there is no such image (any more)")
     return image
+
+
+def _done(desk: Desk, name: str) -> Job:
+    job = _job(desk, name)
+    if job.status != "done":
+        raise HTTPException(409, f"the job is {job.status}")
+    return job
 
 
 def _job(desk: Desk, name: str) -> Job:

@@ -22,12 +22,16 @@ class Guard:
 
     Args:
         app: what comes behind.
-        token: that every request but those to ``OPEN_PATHS`` carries as a bearer.
+        token: that every request but those to open paths carries as a bearer.
         hosts: names that the Host header may have, without port.
+        open_paths: that need no token, beside ``OPEN_PATHS``; files that are the same for all.
     """
 
-    def __init__(self, app: App, token: str, hosts: tuple[str, ...]) -> None:
+    def __init__(
+        self, app: App, token: str, hosts: tuple[str, ...], open_paths: tuple[str, ...] = ()
+    ) -> None:
         self._app = app
+        self._open = frozenset((*OPEN_PATHS, *open_paths))
         self._token = token.encode()
         self._hosts = frozenset(host.lower() for host in hosts)
 
@@ -60,7 +64,7 @@ class Guard:
         if any(o.decode("latin-1").lower() != f"http://{hosts[0].decode('latin-1').lower()}"
                for o in origins):  # fmt: skip
             return 403, "requests from other origins are refused"
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in self._open:
             return 200, ""
         tokens = found.get(b"authorization", [])
         scheme, _, given = tokens[0].partition(b" ") if len(tokens) == 1 else (b"", b"", b"")

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from textseg3d.errors import Cancelled, TextSegError
+from textseg3d.server.decode import DecodeLimits, RefusedScanError, decode
 
 if TYPE_CHECKING:
     from textseg3d.inference.segmenter import Segmenter
     from textseg3d.inference.session import ImageSession
+    from textseg3d.io import Volume
 
 log = logging.getLogger(__name__)
 Status = Literal["waiting", "running", "done", "cancelled", "failed"]
@@ -38,6 +42,8 @@ class Limits:
         idle_seconds: after which an image that nobody asks about is dropped, with its jobs.
         job_seconds: after which a job is stopped.
         chunk_seconds: that a client may be silent while it sends.
+        decode_seconds: that a scan may take to be decoded.
+        decode_bytes: of memory that this may take.
     """
 
     body_bytes: int = 2 << 30
@@ -47,6 +53,8 @@ class Limits:
     idle_seconds: float = 1800.0
     job_seconds: float = 3600.0
     chunk_seconds: float = 30.0
+    decode_seconds: float = 300.0
+    decode_bytes: int = 16 << 30
 
 
 class FullError(TextSegError):
@@ -61,6 +69,7 @@ class Image:
     folder: Path
     used: float
     closed: bool = False
+    decoding: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def scan(self) -> Path:
@@ -144,6 +153,47 @@ class Desk:
                 del self._jobs[job.id]
         self._worker.submit(self._tidy, image)
 
+    def volume(self, image: Image, check: Callable[[], None] | None = None) -> Volume:
+        """The scan of an image; it is decoded, in a child process, when first asked for.
+
+        Args:
+            image: with its scan.
+            check: called while the child works; what it raises ends the child.
+
+        Raises:
+            RefusedScanError: if the scan cannot be used.
+            Cancelled: if the image was deleted meanwhile.
+        """
+
+        def go_on() -> None:
+            if image.closed:
+                raise Cancelled("the image was deleted")
+            if check is not None:
+                check()
+
+        limits = DecodeLimits(self.limits.decode_seconds, self.limits.decode_bytes)
+        with image.decoding:
+            go_on()
+            return decode(image.scan, image.folder, limits, go_on)
+
+    def preview(self, image: Image) -> Path:
+        """The scan as an unpacked NIfTI file on its own grid, for programs that show it.
+
+        Raises:
+            RefusedScanError: if the scan cannot be used.
+            Cancelled: if the image was deleted meanwhile.
+        """
+        from textseg3d.io import write_volume_like
+
+        path = image.folder / "preview.nii"
+        if not path.exists():
+            volume = self.volume(image)
+            array = volume.array[0]
+            if array.dtype.itemsize == 8:
+                array = array.astype(np.float32)
+            write_volume_like(path, array, volume)
+        return path
+
     def drop_idle(self) -> None:
         """Delete images that were not asked about for too long and have no unfinished job."""
         with self._lock:
@@ -213,11 +263,14 @@ class Desk:
         except BaseException as error:
             number = error_id(error, f"job {job.id}")
             event = {"event": "error", "id": number, "kind": type(error).__name__}
+            if isinstance(error, RefusedScanError):
+                event |= {"kind": "InputError", "rule": error.rule, "expected": error.expected}
             self._end(job, "failed", event)
 
     def _work(self, job: Job) -> tuple[Path, ...]:
         from textseg3d.export import save_prediction
         from textseg3d.export.naming import output_names
+        from textseg3d.server.arrays import masks_as_arrays
 
         shown: dict[str, tuple[float, float]] = {}  # stage -> (begin, last event)
 
@@ -235,18 +288,23 @@ class Desk:
             shown[stage] = (begin, last)
             return True
 
-        session = self._session(job.image, on_progress)
+        session = self._session(job, on_progress)
         prediction = session.predict(list(job.prompts), on_progress=on_progress)
         folder = self._result_folder(job)
-        names = output_names(folder, job.image.scan, len(job.prompts), job.format)
-        return tuple(save_prediction(prediction, None, names=names, format=job.format))
+        format = "nrrd" if job.format == "blosc2" else job.format
+        names = output_names(folder, job.image.scan, len(job.prompts), format)
+        files = tuple(save_prediction(prediction, None, names=names, format=format))
+        return masks_as_arrays(files, prediction) if job.format == "blosc2" else files
 
-    def _session(self, image: Image, on_progress: Callable[[str, int, int], bool]) -> ImageSession:
+    def _session(self, job: Job, on_progress: Callable[[str, int, int], bool]) -> ImageSession:
         """The image side of a scan; that of the last one asked about is kept."""
+        image = job.image
         if self._warm is not None and self._warm[0] == image.id:
             return self._warm[1]
         self._close_warm()
-        session = self.segmenter.set_image(image.scan, on_progress=on_progress)
+        on_progress("read", 0, 1)
+        volume = self.volume(image, lambda: self._check(job))
+        session = self.segmenter.set_image(volume, on_progress=on_progress)
         self._warm = (image.id, session)
         return session
 
