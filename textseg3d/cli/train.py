@@ -78,7 +78,7 @@ def _add_dataset_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--from", "-pretrained_weights", dest="base", metavar="MODEL",
-        help="fine-tune this model (name or folder); plan with `textseg3d plan --from MODEL`",
+        help="fine-tune this model (name or folder); plan with its plans.json as --preset",
     )  # fmt: skip
     group.add_argument(
         "--tune", choices=("all", "decoder", "lora"), default="all",

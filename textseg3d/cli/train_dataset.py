@@ -8,7 +8,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import InputError, UsageError
 
@@ -188,16 +188,23 @@ def _job(args: argparse.Namespace, base: Path | None) -> _Job:
 
 
 def _check_base(plans: Plans, name: str, base: Path, args: argparse.Namespace) -> None:
-    """The dataset's configuration must be the one that the model was trained with."""
+    """The dataset's configuration must have the network of the model."""
     from textseg3d.plans import Plans as Loaded
 
-    known = {c.architecture.network_class_name for c in Loaded.load(base / "plans.json")
-             .configurations.values()}  # fmt: skip
-    if plans.configuration(name).architecture.network_class_name not in known:
+    wanted = plans.configuration(name).architecture
+    models = Loaded.load(base / "plans.json").configurations.values()
+    if wanted.network_class_name != "PromptUNet" or not any(
+        _normal(c.architecture.arch_kwargs) == _normal(wanted.arch_kwargs) for c in models
+    ):
         raise UsageError(
-            f"configuration {name!r} is not that of {args.base}; run `textseg3d "
-            f"plan_and_preprocess -d {args.data} --from {args.base}` and train what it adds"
+            f"configuration {name!r} has another network than {args.base}; run `textseg3d "
+            f"plan_and_preprocess -d {args.data} --preset {base / 'plans.json'} -c plans` and "
+            "train the configuration 'plans'"
         )
+
+
+def _normal(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
 
 
 def _fold(args: argparse.Namespace, dataset: Dataset, prepared: Path, raw: Path) -> Fold:

@@ -26,6 +26,7 @@ from textseg3d.plans.schema import Configuration, Plans
 from textseg3d.preprocessing.body import body_box
 from textseg3d.preprocessing.crop import crop_to_nonzero
 from textseg3d.preprocessing.cubic import new_shape, resample_to_shape
+from textseg3d.preprocessing.resample import resample
 from textseg3d.preprocessing.schemes import normalise_channels
 from textseg3d.preprocessing.store import CaseRecord, CaseStore
 
@@ -33,6 +34,7 @@ RECIPE_VERSION = 2  # raise it when the same plans would give other arrays
 # At the peak a worker holds the scan, its normalised copy, the resampled image, labels and the
 # float64 scores of the label that is being resampled.
 PEAK_BYTES_PER_VOXEL = 32
+PROMPTED = "PromptUNet"  # its configurations are resampled with antialiasing
 HU_SCHEMES = ("CTNormalization", "NoNormalization")
 Progress = Callable[[str, int, int], object]
 
@@ -56,6 +58,7 @@ class _Recipe:
             RECIPE_VERSION, c.spacing, c.normalization_schemes, c.use_mask_for_norm,
             c.resampling_fn_data_kwargs, c.resampling_fn_seg_kwargs,
             self.plans.transpose_forward, self.assume_orientation,
+            c.architecture.network_class_name == PROMPTED,
             self.plans.foreground_intensity_properties_per_channel,
             [to_json(label) for label in self.labels], files,
         ]  # fmt: skip
@@ -170,6 +173,9 @@ def process_case(
 ) -> tuple[NDArray[np.float32], NDArray[np.int16], tuple[slice, slice, slice]]:
     """Transpose, crop, normalise and resample one case, in nnU-Net's order.
 
+    Scans are resampled as nnU-Net does it, but for configurations of a prompted network as
+    prediction does it: linearly, averaging where the grid becomes coarser.
+
     Args:
         arrays: of the case.
         plans: for the transposition and the foreground statistics.
@@ -204,7 +210,10 @@ def process_case(
     of_data = configuration.resampling_fn_data_kwargs or {}
     of_seg = configuration.resampling_fn_seg_kwargs or {"is_seg": True, "order": 1}
     target = configuration.spacing
-    data = resample_to_shape(normal, shape, spacing, target, **of_data).numpy()
+    if configuration.architecture.network_class_name == PROMPTED:
+        data = resample(normal, shape).numpy()  # as prediction does it, see there
+    else:
+        data = resample_to_shape(normal, shape, spacing, target, **of_data).numpy()
     truth = resample_to_shape(labels[None], shape, spacing, target, **of_seg)[0]
     return data, truth, box
 

@@ -29,6 +29,7 @@ from textseg3d.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
+PICTURE_SECONDS = 60.0
 Progress = Callable[[str, int, int], bool | None]
 
 
@@ -150,13 +151,12 @@ def train(
     log = RunLog(out, first, write=ranks.first, tensorboard=tensorboard)
     if validation is not None:
         validation.begin(out, first)
-    saved_at = time.monotonic()
+    saved_at = drawn_at = time.monotonic()
     done = first
 
     def save() -> None:
         if ranks.first:
             save_checkpoint(out, network, average, optimizer, done, asdict(settings))
-            plot_curves(out)
 
     try:
         for step in range(first, settings.steps):
@@ -184,6 +184,9 @@ def train(
             if time.monotonic() - saved_at > settings.checkpoint_seconds:
                 save()
                 saved_at = time.monotonic()
+                if ranks.first and saved_at - drawn_at > PICTURE_SECONDS:
+                    plot_curves(out)
+                    drawn_at = saved_at
             if validation is not None and validation.due(done, settings.steps):
                 score = validation.run(network, average, prompts, machine, done)
                 if ranks.first and validation.best == done:
@@ -199,6 +202,8 @@ def train(
         save()
         raise
     save()
+    if ranks.first:
+        plot_curves(out)
     log.close()
     network.load_state_dict(average)
     return network
