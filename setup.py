@@ -42,6 +42,8 @@ EXTRAS = {
     "ray": ["ray>=2.40"],
     # `Prediction.view` in notebooks.
     "notebook": ["ipyniivue>=2.4"],
+    # `textseg3d train --tensorboard`.
+    "tensorboard": ["tensorboard>=2.16"],
     # Text encoders of the Hugging Face hub ("hf:NAME", and the open_clip towers that wrap one).
     "huggingface": ["transformers>=4.40"],
     # Converted nnU-Nets: the package that their networks come from.
@@ -75,8 +77,10 @@ EXTRAS = {
         "jsonschema>=4.18",
         "monai>=1.6",
         "nnunetv2>=2.6",
+        "voxtell>=0.1.2",
         "pylibjpeg[all]>=2.0",
         "pyjpegls>=1.4",
+        "tensorboard>=2.16",
     ],
 }
 EXTRAS["dev"] = [*EXTRAS["test"], "build>=1.2"]
