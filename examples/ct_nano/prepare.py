@@ -1,10 +1,12 @@
 """Turns the project's scans and atlases into the training set of ct-nano.
 
     python examples/ct_nano/prepare.py --data ../shared/data --out runs/ct-nano/data
+        [--outlines runs/ct-nano/outlines]
 
-Only `train` scans and the atlases are read (permissive licences); `val` is never opened. The
-content of each label map decides which targets a case can answer: dense model-made labels
-know every target of their vocabulary, clinical contours only what was drawn.
+Outlines are those of `outline.py`, made with a first model. Only `train` scans and the atlases are
+read (permissive licences); `val` is never opened. The content of each label map decides which
+targets a case can answer: dense model-made labels know every target of their vocabulary, clinical
+contours only what was drawn.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ SCANS: dict[str, tuple[float, tuple[str, ...] | None]] = {
     ),
     "pancreas_cb_001": (0.8, ("left lung", "right lung", "lungs")),
 }
+OUTLINED_WEIGHT = 1.2
+OUTLINE_KEYS = {"left kidney": "kidney_left", "right kidney": "kidney_right"}
 # Targets that an atlas can't answer: merged, missing or unsided there.
 NOT_IN_ATLAS = {
     "abdomen_spl": {
@@ -107,6 +111,28 @@ def prepare_scan(data: Path, out: Path, name: str, targets: dict) -> TrainingCas
     return TrainingCase(name, "scan", weight, table)
 
 
+def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> TrainingCase:
+    """A scan whose organs come from `outline.py`, with people's contours if there are any."""
+    folder = data / "train" / name
+    volume = read_volume(folder / "ct.nii.gz")
+    shape = target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+    image = resample(volume.array, shape)[0].round().clamp(-1024, 3071).numpy().astype(np.int16)
+    merged = np.zeros(volume.shape, np.uint8)
+    table: dict[str, tuple[int, ...]] = {}
+    if name == "pancreas_cb_001":
+        merged = read_volume(folder / "seg.nii.gz").array[0].astype(np.uint8)
+        merged[merged > 2] = 0
+        table = {"left lung": (1,), "right lung": (2,), "lungs": (1, 2)}
+    with np.load(outlines / f"{name}.npz") as masks:
+        for i, organ in enumerate(masks.files, 11):
+            merged[masks[organ]] = i
+            table[OUTLINE_KEYS.get(organ, organ)] = (i,)
+    if {"kidney_left", "kidney_right"} <= set(table):
+        table["kidneys"] = table["kidney_left"] + table["kidney_right"]
+    save_case_arrays(out, name, resample_labels(merged, shape), image)
+    return TrainingCase(name, "scan", OUTLINED_WEIGHT, table)
+
+
 def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targets: dict):
     volume = read_volume(path)
     info = json.loads(labels_json.read_text())["labels"]
@@ -164,10 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--outlines", type=Path, help="folder written by outline.py")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     targets = json.loads(Path(__file__).with_name("targets.json").read_text())["targets"]
-    cases = [prepare_scan(args.data, args.out, name, targets) for name in SCANS]
+    outlined = sorted(p.stem for p in args.outlines.glob("*.npz")) if args.outlines else []
+    cases = [prepare_scan(args.data, args.out, n, targets) for n in SCANS if n not in outlined]
+    cases += [prepare_outlined(args.data, args.out, args.outlines, n) for n in outlined]
     atlases = args.data / "atlases"
     for path in sorted((atlases / "habitus").glob("*.nii.gz")):
         sex = "female" if path.name.startswith("f_") else "male"

@@ -2,7 +2,7 @@
 
 import torch
 
-from textseg3d.synthesis.deform import DeformSettings, random_map, sample
+from textseg3d.synthesis.deform import DeformSettings, move_organ, random_map, sample
 from textseg3d.synthesis.noise import blur, smooth_noise, tubes
 from textseg3d.synthesis.render import Tissues, render_ct
 from textseg3d.synthesis.scanner import acquire, relight, remap
@@ -123,3 +123,26 @@ def test_remap_and_acquisition_keep_order_and_shape():
     acquired = acquire(rng(2), hu)
     assert acquired.shape == hu.shape
     assert torch.isfinite(acquired).all()
+
+
+def grid(shape):
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def test_an_organ_moves_alone_and_the_map_never_folds():
+    centre = torch.tensor([40.0, 40.0, 40.0])
+    moved = []
+    for seed in range(12):
+        coordinates = grid((81, 81, 81))
+        move_organ(rng(seed), coordinates, centre)
+        # Determinant of the Jacobian by central differences: positive means one-to-one.
+        rows = [torch.stack(torch.gradient(coordinates[..., i]), dim=-1) for i in range(3)]
+        assert float(torch.linalg.det(torch.stack(rows, dim=-2)).min()) > 0
+        ball = (grid((81, 81, 81)) - centre).square().sum(-1) < 16
+        after = sample(ball, coordinates, "nearest", 0.0) > 0.5
+        where = torch.nonzero(after).float().mean(0)
+        moved.append(float((where - centre).norm()))
+        assert torch.equal(coordinates[0, 0, 0].round(), torch.zeros(3))
+    assert max(moved) > 5
+    assert min(moved) < max(moved) / 2

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from textseg3d.synthesis.noise import Shape, smooth_noise, uniform
 
+ORGAN_SIGMA_VOXELS = (9.0, 18.0)  # reach of a local change: 27 to 54 mm at 3 mm
+ORGAN_SCALE = (0.85, 1.2)
+
 
 @dataclass(frozen=True)
 class DeformSettings:
@@ -58,6 +61,26 @@ def random_map(
             c += smooth_noise(rng, shape, settings.elastic_period) * amount
         columns.append(c)
     return torch.stack(columns, dim=-1)
+
+
+def move_organ(rng: torch.Generator, coordinates: Tensor, centre: Tensor) -> None:
+    """Shift and scale what lies around ``centre``, in place: a low kidney, a big spleen.
+
+    The change fades as a Gaussian; the shift stays below its width, so that the map stays
+    one-to-one (it folds when the shift exceeds ``sigma * exp(0.5)``).
+
+    Args:
+        coordinates: source coordinates [D, H, W, 3] (z, y, x) as from :func:`random_map`.
+        centre: of the organ, in source coordinates [3] (z, y, x).
+    """
+    sigma = uniform(rng, *ORGAN_SIGMA_VOXELS)
+    size = 1 / uniform(rng, *ORGAN_SCALE) - 1
+    # Organs hang: they differ most in height.
+    shift = [sigma * uniform(rng, -a, a) for a in (0.9, 0.35, 0.35)]
+    offset = coordinates - centre
+    weight = torch.exp(offset.square().sum(-1).mul_(-0.5 / sigma**2))
+    for axis in range(3):
+        coordinates[..., axis] += weight * (offset[..., axis] * size + shift[axis])
 
 
 def sample(source: Tensor, coordinates: Tensor, mode: str, outside: float) -> Tensor:

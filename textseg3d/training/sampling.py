@@ -10,12 +10,14 @@ from torch import Tensor
 from textseg3d.plans.schema import Configuration
 from textseg3d.preprocessing.body import body_box, window_position
 from textseg3d.preprocessing.intensity import normalise
-from textseg3d.synthesis.deform import random_map, sample
+from textseg3d.synthesis.deform import move_organ, random_map, sample
 from textseg3d.synthesis.noise import chance, uniform
 from textseg3d.synthesis.render import Tissues, render_ct
 from textseg3d.synthesis.scanner import acquire, relight, remap
 from textseg3d.training.cases import TrainingCase, TrainingSet, load_case_arrays
 from textseg3d.training.source import Sample, WindowSource
+
+ORGAN_VOXELS = (300, 40_000)  # what moves on its own: 8 ml to 1.1 l at 3 mm
 
 
 class WindowDataset(WindowSource):
@@ -41,6 +43,7 @@ class WindowDataset(WindowSource):
         self.folder, self.set = folder, training_set
         self.describe = f"{len(training_set.targets)} targets, {len(training_set.cases)} cases"
         self._arrays: dict[str, tuple[Tensor, Tensor | None]] = {}
+        self._centres: dict[str, dict[str, Tensor]] = {}
 
     def __getitem__(self, index: int) -> Sample:
         rng = self.generator(index)
@@ -69,6 +72,8 @@ class WindowDataset(WindowSource):
             ]
         )
         coordinates = random_map(rng, shape, centre)
+        if chance(rng, 0.6):
+            self._move_organs(rng, case, labels, coordinates)
         moved = sample(labels, coordinates, "nearest", 0.0).round().to(torch.uint8)
         if image is None:
             assert case.tissue is not None
@@ -86,6 +91,23 @@ class WindowDataset(WindowSource):
                 hu = relight(rng, hu, moved)
             hu = remap(rng, hu)
         return acquire(rng, hu).clamp_(-1024, 3071), moved
+
+    def _move_organs(
+        self, rng: torch.Generator, case: TrainingCase, labels: Tensor, coordinates: Tensor
+    ) -> None:
+        """One or two organs, drawn as prompts are, move and grow on their own."""
+        if case.name not in self._centres:
+            self._centres[case.name] = _organ_centres(labels, case)
+        centres = self._centres[case.name]
+        weight = {t.name: t.weight for t in self.targets}
+        names = self._choose(
+            rng,
+            list(centres),
+            torch.tensor([weight[n] for n in centres]),
+            1 + int(chance(rng, 0.5)),
+        )
+        for name in names:
+            move_organ(rng, coordinates, centres[name])
 
     def _load(self, name: str) -> tuple[Tensor, Tensor | None]:
         if name not in self._arrays:
@@ -117,3 +139,18 @@ class WindowDataset(WindowSource):
         window_labels[tuple(target)] = labels[tuple(source)]
         position = window_position(box, (start[0], start[1], start[2]), size)
         return window, window_labels, torch.from_numpy(position)
+
+
+def _organ_centres(labels: Tensor, case: TrainingCase) -> dict[str, Tensor]:
+    """Target → centre (z, y, x) in voxels, for targets of organ size."""
+    flat = labels.flatten().long()
+    counts = torch.bincount(flat, minlength=256).double()
+    axes = [torch.arange(n, dtype=torch.float64) for n in labels.shape]
+    grids = torch.meshgrid(*axes, indexing="ij")
+    sums = torch.stack([torch.bincount(flat, g.flatten(), minlength=256) for g in grids], 1)
+    centres = {}
+    for name, ids in case.targets.items():
+        n = float(counts[list(ids)].sum())
+        if ORGAN_VOXELS[0] <= n <= ORGAN_VOXELS[1]:
+            centres[name] = (sums[list(ids)].sum(0) / n).float()
+    return centres
