@@ -81,7 +81,11 @@ def monai(request: dict[str, Any]) -> dict[str, Any]:
             transforms.Invertd("pred", before, orig_keys="image", nearest_interp=False),
             transforms.AsDiscreted("pred", argmax=True),
             transforms.SaveImaged(
-                "pred", output_dir=request["output"], output_postfix="monai", separate_folder=False
+                "pred",
+                output_dir=request["output"],
+                output_postfix="monai",
+                separate_folder=False,
+                savepath_in_metadict=True,
             ),
         ]
     )

@@ -24,17 +24,19 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 
 
-def window_starts(n: int, size: int) -> list[int]:
-    """First voxels of windows at steps of at most half a window; a short axis is padded."""
+def window_starts(n: int, size: int, step: float = 0.5) -> list[int]:
+    """First voxels of windows, at most ``step`` windows apart; a short axis is padded."""
     if n <= size:
         return [-((size - n) // 2)]
-    steps = int(np.ceil((n - size) / (size / 2)))
+    steps = int(np.ceil((n - size) / (size * step)))
     return [round((n - size) / steps * i) for i in range(steps + 1)]
 
 
-def _windows(shape: Sequence[int], size: Sequence[int]) -> Iterator[tuple[Any, Any]]:
+def _windows(
+    shape: Sequence[int], size: Sequence[int], step: float = 0.5
+) -> Iterator[tuple[Any, Any]]:
     """Slices in the volume and in the window."""
-    for start in product(*(window_starts(n, p) for n, p in zip(shape, size))):
+    for start in product(*(window_starts(n, p, step) for n, p in zip(shape, size))):
         inside = tuple(slice(max(0, s), min(n, s + p)) for s, p, n in zip(start, size, shape))
         yield inside, tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start))
 
@@ -51,7 +53,8 @@ def reference_labels(folder: Path, volume: Volume) -> NDArray[Any]:
     """The label map [D, H, W] of a converted nnU-Net.
 
     Raises:
-        UsageError: for slices so thick that nnU-Net resamples them apart.
+        UsageError: for slices so thick that nnU-Net resamples them apart, and for networks of
+            TotalSegmentator, which resample in their own way.
     """
     import torch
 
@@ -62,8 +65,12 @@ def reference_labels(folder: Path, volume: Volume) -> NDArray[Any]:
     spec = loaded.spec
     with torch.inference_mode():
         image = prepare(volume, spec, exact=True)
-        if thick_axis(spec.logits_resampling, spec.spacing, image.spacing_mm) is not None:
-            raise UsageError("no reference for scans with thick slices; use thinner ones")
+        thick = thick_axis(spec.logits_resampling, spec.spacing, image.spacing_mm)
+        if thick is not None or spec.pipeline != "nnunet":
+            raise UsageError(
+                f"{folder.name}: there is no reference for thick slices and TotalSegmentator's own "
+                "resampling; measure with a thin-sliced scan and another model"
+            )
         flips = [
             [axis + 2 for axis in chosen]
             for n in range(len(spec.mirror_axes) + 1)
@@ -72,7 +79,7 @@ def reference_labels(folder: Path, volume: Volume) -> NDArray[Any]:
         weight = _gaussian(spec.patch_size)
         sums = torch.zeros((len(spec.labels), *image.inputs.shape[1:]))
         norm = torch.zeros(image.inputs.shape[1:])
-        for inside, window in _windows(image.inputs.shape[1:], spec.patch_size):
+        for inside, window in _windows(image.inputs.shape[1:], spec.patch_size, spec.step):
             x = torch.zeros((1, len(image.inputs), *spec.patch_size))
             x[0][(slice(None), *window)] = image.inputs[(slice(None), *inside)]
             logits = torch.stack(
@@ -120,9 +127,8 @@ def reference_masks(
 
     from textseg3d.inference.accumulate import SharesAccumulator
     from textseg3d.inference.device import choose_runtime
-    from textseg3d.inference.engine import Engine
+    from textseg3d.inference.engine import PRESENT, Engine
     from textseg3d.inference.model import load_model
-    from textseg3d.inference.session import PRESENT
     from textseg3d.inference.windows import tile_body
     from textseg3d.networks.prompt_unet import coarse_to_fine
     from textseg3d.preprocessing import window_position
