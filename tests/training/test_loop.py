@@ -11,6 +11,7 @@ from textseg3d.errors import Cancelled, InputError
 from textseg3d.training.cases import TrainingSet
 from textseg3d.training.loop import TrainSettings, learning_rate, train
 from textseg3d.training.sampling import WindowDataset
+from textseg3d.training.validation import Validation
 
 
 def settings(steps, **changes):
@@ -66,3 +67,42 @@ def test_loss_falls_and_leaves_a_log_and_a_picture(tmp_path):
 def test_no_checkpoint_to_continue_from(tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         run(tmp_path, "empty", 4, resume=True)
+
+
+def test_patience_ends_a_run_and_keeps_the_best(tmp_path):
+    """Without a learning rate no score beats the first; the second that does not ends the run."""
+    data = tmp_path / "data"
+    training_set = write_training_set(data)
+    source = WindowDataset(data, training_set, configuration(), seed=0, prompts=4)
+    held = WindowDataset(data, training_set, configuration(), seed=9, prompts=4)
+    still = TrainSettings(
+        steps=40, loaders=0, log_every=2, prompts=4, learning_rate=1e-12, patience=2
+    )
+    out = tmp_path / "run"
+    train(source, ToyEncoder(), out, still, validation=Validation(held, every=2, windows=2))
+    with (out / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    best = load_file(out / "checkpoint_best.safetensors")
+    last = load_file(out / "checkpoint.safetensors")
+    assert set(best) == {k for k in last if k.startswith("average.")}
+
+
+def test_a_batch_is_the_mean_of_its_windows(tmp_path):
+    """Two windows in one step, or as two accumulated batches: the same weights."""
+    data = tmp_path / "data"
+    source = WindowDataset(data, write_training_set(data), configuration(), seed=0, prompts=4)
+    options = {"steps": 2, "loaders": 0, "log_every": 1, "prompts": 4}
+    for name, more in (("batch", {"batch": 2}), ("accumulate", {"accumulate": 2})):
+        train(source, ToyEncoder(), tmp_path / name, TrainSettings(**options, **more))
+    one, two = (
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("batch", "accumulate")
+    )
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=1e-6, msg=key)
+
+
+def test_event_files_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    run(tmp_path, "run", 2, tensorboard=True)
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.*"))

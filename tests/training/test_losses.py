@@ -45,3 +45,16 @@ def test_presence_leaves_out_what_is_unknown():
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))) / 2
     assert float(presence_loss(logits, truth)) == pytest.approx(expected, abs=1e-6)
     assert float(presence_loss(logits[2:], truth[2:])) == 0
+
+
+def test_voxels_of_unknown_truth_count_for_nothing():
+    """The loss with a mask is the loss of the known voxels alone."""
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn((3, 4, 6, 5), generator=rng)
+    target = (torch.rand((3, 4, 6, 5), generator=rng) > 0.6).float()
+    known = torch.ones((4, 6, 5))
+    known[:, 3:] = 0
+    target[:, :, 3:] = 0  # ignored voxels belong to no target
+    masked = prompt_loss(logits, target, known)
+    cut = prompt_loss(logits[:, :, :3], target[:, :, :3])
+    assert float(masked) == pytest.approx(float(cut), abs=1e-6)
