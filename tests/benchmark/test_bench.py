@@ -190,12 +190,16 @@ def test_a_process_that_fails_is_a_problem_and_no_figure() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the books of Linux")
-def test_peak_memory_is_the_child_s_own() -> None:
-    """What this process holds does not count."""
-    ballast = np.ones(2**27, np.uint8)  # 128 MiB, touched
-    run = run_child("enlarge", {"source": "nowhere.nii.gz"})
+def test_peak_memory_is_the_process_s_own(tmp_path: Path) -> None:
+    """What the process that starts it holds does not count."""
+    ballast = np.ones(2**29, np.uint8)  # 512 MiB, touched
+    request = {"source": str(small_ct(tmp_path / "ct.nii.gz")), "shape": [8, 8, 8]}
+    request |= {"target": str(tmp_path / "out.nii.gz"), "spacing_mm": [4, 4, 4]}
+    run = run_child("enlarge", request)
+    assert run.problem is None
     assert run.peak_mb is not None
-    assert ballast.sum() > 0
+    assert 20 < run.peak_mb < 480
+    assert ballast[-1] == 1
 
 
 def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,8 +47,9 @@ def run_child(task: str, request: dict[str, Any], timeout: float = TIMEOUT_SECON
     """
     with tempfile.TemporaryDirectory(prefix="textseg3d-bench-") as folder:
         reply, log = Path(folder, "reply.json"), Path(folder, "log.txt")
-        root = str(Path(__file__).resolve().parents[2])
-        search = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+        root = Path(__file__).resolve().parents[2]
+        known = (str(root), str(root / "kernels"), os.environ.get("PYTHONPATH"))
+        search = os.pathsep.join(path for path in known if path)
         command = [sys.executable, "-m", "textseg3d.benchmark.child", task, str(reply)]
         with log.open("wb") as stream:
             start = time.monotonic()

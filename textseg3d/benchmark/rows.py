@@ -126,10 +126,7 @@ class Sizes:
     prompts: int
 
 
-_SCALED = (
-    "in plane 256 instead of 512 voxels: at 512×512×300 voxels nnunetv2 needs about 36 GB for 100 "
-    "classes"
-)
+_SCALED = "in plane 256 instead of 512 voxels, since nnunetv2's memory grows with voxels × classes"
 FULL = Sizes(
     torso=(300, 512, 512),
     torso_mm=(1.5, 0.8, 0.8),
