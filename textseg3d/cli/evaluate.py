@@ -7,9 +7,13 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import UsageError
+
+if TYPE_CHECKING:
+    from textseg3d.evaluation.cases import CaseFolder
+    from textseg3d.evaluation.mapping import LabelMapping
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +23,7 @@ HELP = (
     "(textseg3d evaluate --model ct-nano --cases FOLDER -o OUT)."
 )
 _FOLDER_ONLY = ("djfile", "pfile", "labels", "ignore_label", "chill", "resample")
-_MODEL_ONLY = ("cases", "mapping", "page", "prompts")
+_MODEL_ONLY = ("cases", "mapping", "page", "prompts", "fold")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", metavar="MODEL", help="name, folder or hf-hub address")
     model.add_argument(
         "--cases", type=Path, nargs="+", metavar="FOLDER",
-        help="folders with ct.nii.gz, seg.nii.gz, info.json, or folders of such folders",
+        help="folders with ct.nii.gz, seg.nii.gz, info.json, or folders of such folders; or one "
+        "dataset in nnU-Net's layout (DatasetXXX_Name)",
     )  # fmt: skip
+    model.add_argument(
+        "--fold", type=int, metavar="N", help="of a dataset: only what fold N held aside"
+    )
     model.add_argument(
         "--mapping", type=Path, metavar="FILE", help="what label names mean (JSON); see docs"
     )
@@ -145,8 +153,13 @@ def _score_model(args: argparse.Namespace) -> int:
         raise UsageError("--model needs a folder for the report; pass -o OUT")
     if args.tolerance_mm < 0:
         raise UsageError(f"--tolerance-mm is {args.tolerance_mm}, expected 0 or more")
-    cases = find_cases(args.cases)
-    mapping = default_mapping() if args.mapping is None else read_mapping(args.mapping)
+    if (args.cases[0] / "dataset.json").is_file():
+        cases, mapping = _dataset_cases(args)
+    else:
+        _refuse(args, ("fold",), "needs a dataset in nnU-Net's layout")
+        cases, mapping = find_cases(args.cases), default_mapping()
+    if args.mapping is not None:
+        mapping = read_mapping(args.mapping)
     model = load_segmenter(args.model, device=args.device, exact=args.exact)
     with progress_reporter(args) as on_progress:
         results = score_cases(
@@ -167,6 +180,31 @@ def _score_model(args: argparse.Namespace) -> int:
     return 0
 
 
+def _dataset_cases(args: argparse.Namespace) -> tuple[list[CaseFolder], LabelMapping]:
+    """Cases of the one dataset that ``--cases`` names, all or a fold's."""
+    from textseg3d.dataset import Dataset, dataset_folder, load_splits
+    from textseg3d.evaluation.datasets import dataset_cases
+    from textseg3d.training.targets import dataset_targets
+
+    if len(args.cases) > 1:
+        raise UsageError("--cases takes one dataset in nnU-Net's layout at a time")
+    dataset = Dataset.load(args.cases[0])
+    targets = dataset_targets(dataset.description)
+    prompts = {label: concept for concept, label in targets.labels.items()}
+    if args.fold is None:
+        return dataset_cases(dataset, prompts)
+    try:
+        prepared = dataset_folder(str(args.cases[0].resolve()), "preprocessed")
+    except UsageError:  # no such folder is known: the dataset's own splits, or nnU-Net's
+        prepared = None
+    names = [case.name for case in dataset.cases]
+    splits = load_splits([p for p in (prepared, dataset.folder) if p is not None], names)
+    if not 0 <= args.fold < len(splits):
+        raise UsageError(f"--fold is {args.fold}, there are {len(splits)} (from 0)")
+    held = splits[args.fold]["val"]
+    return dataset_cases(dataset, prompts, held, split=f"held aside by fold {args.fold}")
+
+
 def _score_prompts(args: argparse.Namespace) -> int:
     from textseg3d.cli.logs import progress_reporter
     from textseg3d.evaluation.cases import find_cases
@@ -185,7 +223,7 @@ def _score_prompts(args: argparse.Namespace) -> int:
         raise UsageError("--prompts needs labelled scans; pass their folders with --cases")
     if args.output is None:
         raise UsageError("--prompts needs a folder for the report; pass -o OUT")
-    _refuse(args, ("page",), "does not go with --prompts")
+    _refuse(args, ("page", "fold"), "does not go with --prompts")
     cases = find_cases(args.cases)
     mapping = default_mapping() if args.mapping is None else read_mapping(args.mapping)
     model = load_segmenter(args.model, device=args.device, exact=args.exact)
@@ -206,7 +244,8 @@ def _score_prompts(args: argparse.Namespace) -> int:
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], reason: str) -> None:
     for name in names:
-        if getattr(args, name):
+        value = getattr(args, name)
+        if value is not None and value is not False:
             flag = {"labels": "-l", "ignore_label": "-il", "djfile": "-djfile", "pfile": "-pfile"}
             shown = "TRUTH" if name == "truth" else flag.get(name, f"--{name}")
             raise UsageError(f"{shown} {reason}; see --help for the two uses")

@@ -53,6 +53,17 @@ def five_folds(names: Sequence[str], *, seed: int = SEED, folds: int = FOLDS) ->
     return result
 
 
+def load_splits(folders: Sequence[Path], names: Sequence[str]) -> list[Fold]:
+    """The first ``splits_final.json`` of some folders, or nnU-Net's folds; nothing is written.
+
+    Raises:
+        InputError: as :func:`load_or_make_splits`.
+    """
+    paths = [Path(folder) / FILE_NAME for folder in folders]
+    existing = next((path for path in paths if path.is_file()), None)
+    return five_folds(names) if existing is None else _read(existing, set(names))
+
+
 def load_or_make_splits(
     preprocessed: Path, names: Sequence[str], raw: Path | None = None
 ) -> list[Fold]:

@@ -23,6 +23,7 @@ class CaseFolder:
         labels_by: who drew the truth, in words.
         split: "train", "val" or what info.json says.
         licence: of the scan.
+        more_images: further channels of the scan.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CaseFolder:
     labels_by: str
     split: str
     licence: str
+    more_images: tuple[Path, ...] = ()
 
 
 def read_case(folder: Path) -> CaseFolder:

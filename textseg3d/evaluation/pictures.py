@@ -21,12 +21,13 @@ class PlaneSet:
     """Three slices: axial [y, x], coronal [z, x], sagittal [z, y].
 
     Attributes:
-        image: HU per plane.
+        image: values of the first channel per plane.
         truth: label index per plane, 0 for none.
         prediction: the same.
         names: of the labels 1..N.
         spacing_mm: (rows, columns) per plane.
         positions: slice index per plane.
+        window: values shown as black and white.
     """
 
     image: tuple[NDArray[Any], ...]
@@ -35,6 +36,7 @@ class PlaneSet:
     names: tuple[str, ...]
     spacing_mm: tuple[tuple[float, float], ...]
     positions: tuple[int, int, int]
+    window: tuple[float, float] = WINDOW_HU
 
 
 def capture_planes(
@@ -114,13 +116,14 @@ def save_picture(planes: PlaneSet, title: str, path: Path) -> None:
     figure = Figure(figsize=(12, 4.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     single = len(planes.names) == 1
+    low, high = planes.window
     palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axis, kind in enumerate(_PLANES):
         axes = figure.add_subplot(1, 3, axis + 1)
         rows, columns = planes.spacing_mm[axis]
         flip = "lower" if kind != "axial" else "upper"
         shared: dict[str, Any] = {"origin": flip, "aspect": rows / columns}
-        axes.imshow(planes.image[axis], cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], **shared)
+        axes.imshow(planes.image[axis], cmap="gray", vmin=low, vmax=high, **shared)
         for index in np.unique(np.concatenate([planes.truth[axis], planes.prediction[axis]])):
             if index == 0:
                 continue
@@ -163,10 +166,19 @@ def _cut(
 
     dz, dy, dx = image.spacing_mm
     return PlaneSet(
-        image=planes(image.array[0], np.int16),
+        image=planes(image.array[0], np.float32),
         truth=planes(truth, np.uint16),
         prediction=planes(prediction, np.uint16),
         names=names,
         spacing_mm=((dy, dx), (dz, dx), (dz, dy)),
         positions=positions,
+        window=_window(image.array[0]),
     )
+
+
+def _window(values: NDArray[Any]) -> tuple[float, float]:
+    """Soft tissue and lung for HU; the middle 98 % of anything else, such as MR."""
+    if values.min() < WINDOW_HU[0]:
+        return WINDOW_HU
+    low, high = np.percentile(values[::2, ::2, ::2], (1, 99))
+    return float(low), float(max(high, low + 1e-6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -183,6 +184,10 @@ def score_case(
     from textseg3d.io import read_volume
 
     image, truth = read_volume(case.image), read_labels(case.truth)
+    more = [read_volume(path) for path in case.more_images]
+    if more:
+        arrays = [volume.array for volume in (image, *more)]
+        image = dataclasses.replace(image, array=np.concatenate(arrays))
     labels = on_grid_of(image, truth, resample=False)
     tasks, left_out = plan_tasks(case.labels, mapping, tree)
     empty = [task for task in tasks if not np.isin(labels, task.truth_ids).any()]
