@@ -163,6 +163,15 @@ def test_a_full_disk(commands, cohort, model, finished, tmp_path, small_disk):
     check_finished(out, finished)
 
 
+@pytest.mark.parametrize("more", [[], ["--executor", "local"]], ids=["serial", "local"])
+def test_a_daemonic_parent(commands, cohort, model, tmp_path, more):
+    """`multiprocessing` forbids daemons to have children; neither executor asks it for any."""
+    out, log = tmp_path / "out", tmp_path / "log"
+    asked = ["-i", cohort / "case00.nii.gz", "-p", "liver", "-o", out, "--model", model, *more]
+    assert commands.run(log, *asked, daemonic=True) == 0, log.read_text()
+    assert (out / "case00__liver.nii.gz").is_file()
+
+
 def test_a_limit_on_files_is_a_full_disk_too(commands, cohort, model, tmp_path):
     """As a quota would: the record of seven prompts is longer than a file may be."""
     out, log = tmp_path / "out", tmp_path / "log"

@@ -18,7 +18,6 @@ SLOW_MACHINE = {
     "health_check_period_ms": 1000,
     "health_check_failure_threshold": 3,
     "health_check_timeout_ms": 120_000,
-    "health_check_initial_delay_ms": 60_000,
     "worker_register_timeout_seconds": 600,
     "gcs_rpc_server_reconnect_timeout_s": 600,
 }

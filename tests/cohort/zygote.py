@@ -8,6 +8,7 @@ real processes: they can be killed, limited, and know nothing of each other.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import sys
@@ -29,7 +30,15 @@ def child(request: dict) -> None:
 
     code = 1
     try:
-        code = main(request["argv"])
+        if request.get("daemonic"):  # as the workers of Airflow and of Celery are
+            process = multiprocessing.get_context("fork").Process(
+                target=lambda: os._exit(main(request["argv"])), daemon=True
+            )
+            process.start()
+            process.join()
+            code = process.exitcode or 0
+        else:
+            code = main(request["argv"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

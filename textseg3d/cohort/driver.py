@@ -101,7 +101,7 @@ def _pool(
     if executor == "ray":
         from textseg3d.cohort.ray_pool import RayPool
 
-        return RayPool(work, min(workers, cases) if workers else None)
+        return RayPool(work, cases, workers)
     if executor == "local":
         cores = usable_cores()
         count = min(cases, workers or default_workers())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,13 +57,14 @@ class RayPool:
 
     Args:
         work: what to do with each case.
+        cases: how many there are; no more actors are started.
         workers: how many actors; None for one per GPU of the cluster, else one per CPU.
 
     Raises:
         MissingDependencyError: if Ray is not installed.
     """
 
-    def __init__(self, work: Work, workers: int | None = None) -> None:
+    def __init__(self, work: Work, cases: int, workers: int | None = None) -> None:
         try:
             import ray
         except ImportError:
@@ -76,7 +78,7 @@ class RayPool:
         there = ray.cluster_resources()
         wants_gpu = work.device == "auto" or work.device.startswith("cuda")
         gpus = int(there.get("GPU", 0)) if wants_gpu else 0
-        count = workers or gpus or max(1, int(there.get("CPU", 1)))
+        count = min(cases, workers or gpus or max(1, int(there.get("CPU", 1))))
         self._class = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0)(Remote)
         self._work = json.dumps(work.to_json())
         self._actors: dict[int, _Actor] = {}
@@ -110,6 +112,9 @@ class RayPool:
             TextSegError: if a worker says that no worker can do this work.
         """
         pending = {a.pending: n for n, a in self._actors.items() if a.pending is not None}
+        if not pending:  # all are idle; what is left is in other hands
+            time.sleep(seconds)
+            return []
         found, _ = self._ray.wait(list(pending), num_returns=1, timeout=seconds)
         events = []
         for reference in found:
