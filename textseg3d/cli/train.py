@@ -57,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loaders", type=int, default=1, help="sample processes (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and samples (%(default)s)")
     parser.add_argument(
+        "--checkpoint-seconds", type=float, default=180.0, metavar="S",
+        help="time between checkpoints (%(default)s); 0: after every step",
+    )  # fmt: skip
+    parser.add_argument(
         "--tensorboard", action="store_true", help="also write event files to RUN/tensorboard"
     )
     _add_dataset_arguments(parser.add_argument_group("on a dataset"))
@@ -133,6 +137,7 @@ def make_settings(args: argparse.Namespace, *, steps: int, batch: int) -> TrainS
         loaders=args.loaders,
         batch=args.batch or batch,
         accumulate=args.accumulate,
+        checkpoint_seconds=args.checkpoint_seconds,
         patience=args.patience,
     )
 
