@@ -128,7 +128,8 @@ class TextSeg3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, *_):
         """The nodes of a run are about to go."""
-        self.panel.onCancel() if self.logic.runs.is_running else None
+        if self.logic.runs.is_running:
+            self.panel.onCancel()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, *_):

@@ -1,5 +1,7 @@
 """Talks to `textseg3d serve` over HTTP with the standard library alone."""
 
+from __future__ import annotations
+
 import contextlib
 import http.client
 import io
@@ -7,7 +9,9 @@ import json
 import socket
 import threading
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import ServerError, Stopped
@@ -22,7 +26,7 @@ _HINTS = {
 }
 
 
-def is_loopback(url):
+def is_loopback(url: str) -> bool:
     """Whether what is sent to ``url`` stays on this computer."""
     return urlsplit(url).hostname in LOOPBACK
 
@@ -39,7 +43,7 @@ class Client:
         ServerError: if ``url`` is no address.
     """
 
-    def __init__(self, url, token, timeout=60.0):
+    def __init__(self, url: str, token: str, timeout: float = 60.0) -> None:
         try:
             self._parts = urlsplit(url.strip())
             valid = self._parts.scheme in ("http", "https") and self._parts.hostname
@@ -49,23 +53,23 @@ class Client:
         if not valid:
             raise ServerError(f"{url!r} is no address of a server; expected http://host:port")
         self.url, self._token, self._timeout = url, token.strip(), timeout
-        self._open = set()
+        self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
         self._aborted = False
 
-    def sibling(self, timeout):
+    def sibling(self, timeout: float) -> Client:
         """A client of the same server that was not aborted."""
         return Client(self.url, self._token, timeout)
 
-    def capabilities(self):
+    def capabilities(self) -> dict[str, Any]:
         """Model, device, concepts, formats and limits of the server."""
         return self._json("GET", "/capabilities")
 
-    def upload(self, content):
+    def upload(self, content: bytes) -> str:
         """Send the content of a scan file; return the image's id."""
         return self._json("POST", "/images", content)["image"]
 
-    def delete(self, image):
+    def delete(self, image: str) -> None:
         """Remove an image with its jobs; one that is gone already is no error."""
         try:
             self._ask("DELETE", f"/images/{image}")
@@ -73,12 +77,12 @@ class Client:
             if error.status != 404:
                 raise
 
-    def submit(self, image, prompts, format="seg.nrrd"):
+    def submit(self, image: str, prompts: Sequence[str], format: str = "seg.nrrd") -> str:
         """Ask prompts about an image; return the job's id."""
         body = {"image": image, "prompts": list(prompts), "format": format}
         return self._json("POST", "/jobs", json.dumps(body).encode())["job"]
 
-    def events(self, job):
+    def events(self, job: str) -> Iterator[dict[str, Any]]:
         """The events of a job as they come; the last one is done, cancelled or error."""
         with self._connection() as connection:
             response = self._send(connection, "GET", f"/jobs/{job}/events", None)
@@ -91,18 +95,18 @@ class Client:
                     return
                 yield json.loads(line)
 
-    def cancel(self, job):
+    def cancel(self, job: str) -> None:
         """Ask for the end of a job; nothing happens to one that has ended."""
         self._ask("POST", f"/jobs/{job}/cancel", b"")
 
-    def result(self, job):
+    def result(self, job: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The JSON record of a job that is done, and its other files: name to content."""
         with zipfile.ZipFile(io.BytesIO(self._ask("GET", f"/jobs/{job}/result"))) as archive:
             files = {PurePosixPath(n).name: archive.read(n) for n in archive.namelist()}
         name = next(name for name in reversed(list(files)) if name.endswith(".json"))
         return json.loads(files.pop(name)), files
 
-    def abort(self):
+    def abort(self) -> None:
         """Break off whatever waits for the server, and refuse what comes."""
         with self._lock:
             self._aborted = True
@@ -113,13 +117,13 @@ class Client:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
-    def _json(self, method, path, body=None):
+    def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
         try:
             return json.loads(self._ask(method, path, body))
         except ValueError:
             raise ServerError(f"{self.url} answered, but is no textseg3d server") from None
 
-    def _ask(self, method, path, body=None):
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         with self._connection() as connection:
             response = self._send(connection, method, path, body)
             try:
@@ -128,7 +132,7 @@ class Client:
                 raise self._broken(error) from None
 
     @contextlib.contextmanager
-    def _connection(self):
+    def _connection(self) -> Iterator[http.client.HTTPConnection]:
         kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
         kind = kinds[self._parts.scheme]
         connection = kind(self._parts.hostname, self._port, timeout=self._timeout)
@@ -143,7 +147,13 @@ class Client:
                 self._open.discard(connection)
             connection.close()
 
-    def _send(self, connection, method, path, body):
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+    ) -> http.client.HTTPResponse:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             # A server that refuses a body answers before all of it is sent; read what it said.
@@ -157,7 +167,7 @@ class Client:
             raise self._broken(error) from None
         raise ServerError(_refusal(response.status, response.reason, said), response.status)
 
-    def _broken(self, error):
+    def _broken(self, error: Exception) -> ServerError | Stopped:
         if self._aborted:
             return Stopped("cancelled")
         if isinstance(error, TimeoutError):
@@ -165,7 +175,7 @@ class Client:
         return ServerError(f"{self.url} cannot be reached: {error}")
 
 
-def _refusal(status, reason, said):
+def _refusal(status: int, reason: str, said: bytes) -> str:
     """What to tell the user about a status of HTTP."""
     try:
         answer = json.loads(said)

@@ -1,5 +1,7 @@
 """The errors that the module shows to the user, and the one that says that it was the user."""
 
+from __future__ import annotations
+
 
 class TextSegError(Exception):
     """Something that the user can do something about; the message is shown as it is."""
@@ -12,7 +14,7 @@ class ServerError(TextSegError):
         status: of HTTP; 0 without an answer.
     """
 
-    def __init__(self, message, status=0):
+    def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
 

@@ -21,6 +21,7 @@ COLUMNS = (
     ("codes", "Codes"),
     ("warnings", "Warnings"),
 )
+BINARY = "Binary labelmap"
 _STATUS = {
     "ok": "found",
     "empty": "not found",
@@ -108,9 +109,10 @@ def add_segments(node: Any, volume: Any, segments: Sequence[Segment]) -> list[st
     to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(to_ras)
     segmentation = node.GetSegmentation()
-    segmentation.SetSourceRepresentationName(BINARY) if hasattr(
-        segmentation, "SetSourceRepresentationName"
-    ) else segmentation.SetMasterRepresentationName(BINARY)
+    if hasattr(segmentation, "SetSourceRepresentationName"):
+        segmentation.SetSourceRepresentationName(BINARY)
+    else:  # Slicer before 5.4
+        segmentation.SetMasterRepresentationName(BINARY)
     taken = {
         segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())
     }
@@ -141,9 +143,6 @@ def add_segments(node: Any, volume: Any, segments: Sequence[Segment]) -> list[st
         segmentation.AddSegment(segment, name)
         ids.append(name)
     return ids
-
-
-BINARY = "Binary labelmap"
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -1,5 +1,7 @@
 """A server on this computer, as a child process that never outlives what started it."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -12,6 +14,8 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from .errors import ServerError, Stopped
 
@@ -33,26 +37,32 @@ class LocalServer:
         log: called from a thread with each line that the process writes.
     """
 
-    def __init__(self, command, arguments=(), environment=None, log=lambda line: None):
+    def __init__(
+        self,
+        command: Sequence[str],
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._command = [*command, "serve", "--stop-with-stdin", *arguments]
         self._environment = environment
         self._log = log
-        self._lines = queue.Queue()
-        self._last = deque(maxlen=_KEPT_LINES)
-        self._process = None
-        self._folder = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._last: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: str | None = None
         self._lock = threading.Lock()
 
     @property
-    def pid(self):
+    def pid(self) -> int | None:
         """Of the process, or None."""
         return self._process.pid if self._process is not None else None
 
-    def is_alive(self):
+    def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, stopped, seconds=START_SECONDS):
+    def start(self, stopped: threading.Event, seconds: float = START_SECONDS) -> tuple[str, str]:
         """Start, and wait until it listens.
 
         Args:
@@ -89,7 +99,7 @@ class LocalServer:
             if ready is not None:
                 return ready
 
-    def _launch(self):
+    def _launch(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="textseg3d-slicer-")
         environment = dict(os.environ if self._environment is None else self._environment)
         # Scans that were sent lie there; whatever happens to the process, stop() removes them.
@@ -115,7 +125,7 @@ class LocalServer:
         for stream, keep in ((self._process.stdout, self._lines.put), (self._process.stderr, None)):
             threading.Thread(target=self._read, args=(stream, keep), daemon=True).start()
 
-    def _read(self, stream, keep):
+    def _read(self, stream: IO[bytes], keep: Callable[[str | None], None] | None) -> None:
         with contextlib.suppress(ValueError, OSError):  # the stream is closed by stop()
             for raw in stream:
                 line = raw.decode("utf-8", "replace").rstrip()
@@ -127,7 +137,7 @@ class LocalServer:
         if keep is not None:
             keep(None)
 
-    def stop(self, seconds=STOP_SECONDS):
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End the process and all that it started; it has ``seconds`` to do so by itself."""
         with self._lock:
             process, self._process = self._process, None
@@ -144,13 +154,13 @@ class LocalServer:
                     stream.close()
             self._tidy()
 
-    def _tidy(self):
+    def _tidy(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
 
-def kill_tree(process):
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that was started apart, with everything that it started."""
     if sys.platform == "win32":
         command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
@@ -160,7 +170,7 @@ def kill_tree(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _ready(line):
+def _ready(line: str | None) -> tuple[str, str] | None:
     """``(url, token)`` if a line says that the server listens."""
     if line is None or not line.startswith("{"):
         return None
