@@ -30,7 +30,7 @@ from textseg3d.synthesis.scanner import acquire
 NAME = "Dataset900_Rectus"
 LABEL = "rectus_abdominis"
 SPACING_MM = (3.0, 3.0, 3.0)
-PATCH = [64, 96, 96]
+PATCH = [64, 64, 64]
 RUNS = {
     "from scratch": [],
     "from ct-nano, all layers": ["--from", "ct-nano"],
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--atlases", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     args = parser.parse_args()
     out = args.out.resolve()
     environment = dict(os.environ)

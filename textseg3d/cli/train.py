@@ -162,18 +162,25 @@ def _train_prepared(args: argparse.Namespace) -> int:
     from textseg3d.training.model_folder import write_model_folder
     from textseg3d.training.ranks import joined
     from textseg3d.training.sampling import WindowDataset
-    from textseg3d.zoo import ModelCard, write_card
+    from textseg3d.training.tune import Start
+    from textseg3d.zoo import ModelCard, find_model, write_card
 
     for flag, value in (("-p", args.plans), ("--text", args.text), ("-o", args.out)):
         if value is None:
             raise UsageError(f"a prepared training set needs {flag}; see `textseg3d train --help`")
     if args.fold is not None:
         raise UsageError(f"a prepared training set has no folds, got {args.fold!r}")
+    for name in ("val", "val_best", "npz", "no_validation", "patience"):
+        if getattr(args, name):
+            flag = name if name == "val_best" else name.replace("_", "-")
+            raise UsageError(f"--{flag} is for datasets; a prepared training set has no fold")
     tune_process()
     plans = Plans.load(Path(args.plans))
     configuration = plans.configuration(args.configuration)
     data = TrainingSet.load(Path(args.data))
-    first = True
+    first, start = True, None
+    if args.base is not None:
+        start = Start(find_model(args.base) / "model.safetensors", args.tune)
     if not args.export_only:
         settings = make_settings(args, steps=2000, batch=configuration.batch_size)
         encoder = load_encoder(args.text)
@@ -182,7 +189,7 @@ def _train_prepared(args: argparse.Namespace) -> int:
             first = ranks.first
             train(
                 source, encoder, args.out, settings, machine=make_machine(device, ranks),
-                resume=args.resume, tensorboard=args.tensorboard,
+                start=start, resume=args.resume, tensorboard=args.tensorboard,
             )  # fmt: skip
     if not first:
         return 0

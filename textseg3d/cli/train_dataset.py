@@ -82,13 +82,10 @@ def train_dataset(args: argparse.Namespace) -> int:
         from textseg3d.cli.train import make_machine, make_settings
 
         with joined(args.device) as (ranks, device):
-            if ranks.first:
-                _write_texts(args, base)
-            ranks.wait()
             job = _job(args, base)
             first = ranks.first
             if first:
-                _write_setting(args, job)
+                _write_setting(args, job, base)
             ranks.wait()
             settings = make_settings(args, steps=STEPS, batch=job.configuration.batch_size)
             validation = None
@@ -174,7 +171,7 @@ def _job(args: argparse.Namespace, base: Path | None) -> _Job:
             f"there are no plans {path}; run `textseg3d plan_and_preprocess -d {args.data}` first"
         )
     plans, dataset, run = Plans.load(path), Dataset.load(raw), _run_folder(args)
-    width = load_encoder(run / "model" / "text").embed_dim
+    width = load_encoder(_texts(args, base)).embed_dim
     configuration = prompted_configuration(
         plans, args.configuration, network=args.network, embed_dim=width
     )
@@ -221,22 +218,23 @@ def _fold(args: argparse.Namespace, dataset: Dataset, prepared: Path, raw: Path)
     return splits[int(args.fold)]
 
 
-def _write_texts(args: argparse.Namespace, base: Path | None) -> None:
-    """The text encoder goes into the model folder first, and is the one that training uses."""
-    from textseg3d.text.encoder import load_encoder
+def _texts(args: argparse.Namespace, base: Path | None) -> Path:
+    """The text encoder: of the run that goes on, else as asked for, else of the base model."""
     from textseg3d.zoo import find_model
 
-    target = _run_folder(args) / "model" / "text"
-    if args.resume and target.is_dir():
-        return
-    source = args.text or (base or find_model(DEFAULT_TEXT)) / "text"
-    load_encoder(source)
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
+    own = _run_folder(args) / "model" / "text"
+    if (args.resume or args.val) and own.is_dir():
+        return own
+    return Path(args.text or (base or find_model(DEFAULT_TEXT)) / "text")
 
 
-def _write_setting(args: argparse.Namespace, job: _Job) -> None:
-    """nnU-Net's files one level up, and the prompted plans; a run that goes on must fit them."""
+def _write_setting(args: argparse.Namespace, job: _Job, base: Path | None) -> None:
+    """nnU-Net's files one level up, the prompted plans, and the text encoder in its place.
+
+    Raises:
+        UsageError: if a run that goes on had other plans.
+    """
+    from textseg3d.dataset import dataset_folder
     from textseg3d.plans import Plans
 
     path = job.run / "plans.json"
@@ -246,9 +244,11 @@ def _write_setting(args: argparse.Namespace, job: _Job) -> None:
             f"{path} is of another network or configuration; continue with the same options, or "
             "start again without --continue"
         )
+    texts = _texts(args, base)
+    if texts != job.text:
+        shutil.rmtree(job.text, ignore_errors=True)
+        shutil.copytree(texts, job.text)
     own.save(path)
-    from textseg3d.dataset import dataset_folder
-
     prepared = dataset_folder(args.data, "preprocessed")
     for name, source in (
         ("plans.json", _plans_file(args)),

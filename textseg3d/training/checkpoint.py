@@ -42,6 +42,8 @@ def save_average(path: Path, average: dict[str, Tensor], step: int) -> None:
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     from safetensors.torch import save_file
 
+    for leftover in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while writing
+        leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
     os.replace(temporary, path)

@@ -145,6 +145,8 @@ def train(
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     prompts = PromptFeatures.build(encoder, source.targets).to(device)
     first = load_checkpoint(out, network, average, optimizer) if resume else 0
+    if not resume:
+        (out / BEST).unlink(missing_ok=True)
     logger.info("training from step %d to %d, %s", first, settings.steps, source.describe)
 
     loader = _loader(source, settings, ranks, first)

@@ -43,9 +43,11 @@ class Validation:
         self._network: nn.Module | None = None
 
     def begin(self, out: Path, first: int) -> None:
-        """Take up the record of ``out`` after ``first`` finished steps."""
+        """Take up the record of ``out`` after ``first`` finished steps; a new run drops it."""
         self._path = out / FILE_NAME
-        if not first or not self._path.is_file():
+        if not first:
+            self._path.unlink(missing_ok=True)
+        if not self._path.is_file():
             return
         with self._path.open(newline="") as file:
             for row in csv.DictReader(file):
@@ -72,10 +74,7 @@ class Validation:
             self._network.load_state_dict(average)
             score = self._dice(self._network, prompts, machine)
             assert self._path is not None
-            if not self._path.is_file():
-                trim_rows(self._path, FIELDS, 0)
-            else:
-                trim_rows(self._path, FIELDS, step - 1)
+            trim_rows(self._path, FIELDS, step - 1)
             with self._path.open("a", newline="") as file:
                 csv.writer(file).writerow([step, f"{score:.6g}"])
         score = machine.ranks.first_value(score, machine.device)
