@@ -208,6 +208,17 @@ def test_other_architectures_and_missing_files_are_refused(
     assert "has no plans.json" in refused(capfd, folder, tmp_path / "out")
 
 
+def test_a_missing_package_is_one_line_and_exit_code_4(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dynamic_network_architectures.architectures", None)
+    command = ["convert", "nnunet", str(source), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main(command) == 4
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "textseg3d[nnunet]" in error
+
+
 def test_weights_that_are_not_finite_are_refused(source: Path, tmp_path: Path) -> None:
     folder = copy_of(source, tmp_path / "nan")
     weights = torch.load(folder / CHECKPOINT, weights_only=False)["network_weights"]

@@ -44,6 +44,7 @@ def extract_weights(
     target: Path,
     *,
     key: str = "network_weights",
+    facts: bool = True,
     timeout_seconds: float = TIMEOUT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
 ) -> CheckpointFacts:
@@ -52,7 +53,8 @@ def extract_weights(
     Args:
         checkpoint: file of torch.
         target: file to write.
-        key: of the weights in the checkpoint; only nnU-Net's own also comes with facts.
+        key: of the weights in the checkpoint.
+        facts: whether it must have an nnU-Net trainer's facts; otherwise these are empty.
         timeout_seconds: after which the child is stopped.
         memory_bytes: that it may take.
 
@@ -63,6 +65,7 @@ def extract_weights(
         "checkpoint": os.fspath(checkpoint.resolve()),
         "target": os.fspath(target.resolve()),
         "key": key,
+        "facts": facts,
         "memory_bytes": memory_bytes,
         "cpu_seconds": int(timeout_seconds) + 1,
     }
@@ -117,13 +120,14 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> None:
 
 
 def facts_and_weights(
-    path: Path, key: str = "network_weights"
+    path: Path, key: str = "network_weights", *, facts: bool = True
 ) -> tuple[CheckpointFacts, dict[str, NDArray[Any]]]:
     """Facts and float weights (name → array) of a checkpoint.
 
     Args:
         path: of the checkpoint.
-        key: of the weights in it; with another than nnU-Net's the facts are empty.
+        key: of the weights in it.
+        facts: whether it must have an nnU-Net trainer's facts.
 
     Raises:
         ModelError: if it is not one.
@@ -139,7 +143,7 @@ def facts_and_weights(
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, np.ndarray):
             refuse(path, f"has a weight {name!r:.80} that is no tensor")
-        if value.dtype.kind in "iu" and key != "network_weights":
+        if value.dtype.kind in "iu" and not facts:
             continue  # counters and position numbers of text encoders
         if value.dtype.kind != "f":
             refuse(path, f"has a weight {name!r:.80} of type {value.dtype}")
@@ -147,7 +151,7 @@ def facts_and_weights(
         if place not in seen:  # nnU-Net's networks list most weights under several names
             arrays[name.removeprefix("module.").removeprefix("_orig_mod.")] = value
         seen.add(place)
-    if key != "network_weights":
+    if not facts:
         return CheckpointFacts("", "", ()), arrays
     arguments = loaded.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
@@ -167,7 +171,9 @@ def main() -> int:
 
     _limit(int(request["memory_bytes"]), int(request["cpu_seconds"]))
     try:
-        facts, arrays = facts_and_weights(Path(request["checkpoint"]), str(request["key"]))
+        facts, arrays = facts_and_weights(
+            Path(request["checkpoint"]), str(request["key"]), facts=bool(request["facts"])
+        )
         save_file(
             {n: np.ascontiguousarray(a, dtype=np.float32) for n, a in arrays.items()},
             request["target"],

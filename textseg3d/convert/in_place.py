@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from textseg3d.convert.nnunet import convert_nnunet, fold_checkpoints
+from textseg3d.convert.nnunet import CHECKPOINT, convert_nnunet, fold_checkpoints
 from textseg3d.convert.plans import read_json
 from textseg3d.errors import ModelError, UsageError
 from textseg3d.zoo.card import CARD_NAME, file_sha256
@@ -24,7 +24,7 @@ def resolve(text: str, **options: Any) -> Path | None:
     """The model folder of what ``text`` names, or None if it names nothing of another program.
 
     Args:
-        text: "totalsegmentator", "totalsegmentator:TASK", or a folder of nnU-Net.
+        text: "totalsegmentator", "totalsegmentator:TASK", or a folder of nnU-Net or VoxTell.
         options: of :func:`textseg3d.convert.convert_nnunet`.
 
     Raises:
@@ -38,6 +38,8 @@ def resolve(text: str, **options: Any) -> Path | None:
     folder = Path(text).expanduser()
     if not folder.is_dir() or (folder / CARD_NAME).is_file():
         return None
+    if is_voxtell(folder):
+        return cached_voxtell(folder)
     source = results_folder(folder)
     if source is None:
         return None
@@ -61,6 +63,28 @@ def cached_nnunet(source: Path, **options: Any) -> Path:
     files += fold_checkpoints(source, **chosen).values()
     key = {"options": options, **{str(p.relative_to(source)): file_sha256(p) for p in files}}
     return cached(source.parent.name, key, lambda target: convert_nnunet(source, target, **options))
+
+
+def is_voxtell(folder: Path) -> bool:
+    """Whether a folder is laid out as VoxTell's: plans and one fold, but no labels."""
+    needed = (folder / "plans.json", folder / "fold_0" / CHECKPOINT)
+    return all(path.is_file() for path in needed) and not (folder / "dataset.json").exists()
+
+
+def cached_voxtell(source: Path) -> Path:
+    """The model folder of a VoxTell folder, with the bank beside or inside it if there is one.
+
+    Raises:
+        ModelError: as :func:`textseg3d.convert.convert_voxtell`.
+    """
+    from textseg3d.convert.open_models import convert_voxtell
+
+    name = "text_embeddings.npz"
+    places = (source / name, source.parent / "embeddings" / source.name / name)
+    bank = next((path for path in places if path.is_file()), None)
+    files = [source / "plans.json", source / "fold_0" / CHECKPOINT, *([bank] if bank else [])]
+    key = {"voxtell": [file_sha256(path) for path in files]}
+    return cached(source.name, key, lambda target: convert_voxtell(source, target, bank=bank))
 
 
 def cached(name: str, key: Mapping[str, Any], make: Callable[[Path], Any]) -> Path:

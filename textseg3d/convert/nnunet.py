@@ -81,7 +81,7 @@ def convert_nnunet(
         MissingDependencyError: without dynamic_network_architectures.
     """
     root, target = Path(source).expanduser(), Path(output).expanduser()
-    _check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite)
     plans, dataset = read_json(root / "plans.json"), read_json(root / "dataset.json")
     members = fold_checkpoints(root, folds, checkpoint)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,12 @@ def convert_nnunet(
     return target
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Raise where a model folder must not be written.
+
+    Raises:
+        UsageError: if the target exists, or holds other things than a model.
+    """
     if not target.exists():
         return
     if not target.is_dir():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from textseg3d.text.knowledge import Concept, KnowledgeTree, Side
 
 MAX_PROMPTS = 1000
+ANYTHING = "*"
+"""In a card's concepts: the model takes any text, and is asked with the prompt's own words."""
 _Key = tuple[str, "str | None"]
 
 
@@ -72,14 +74,16 @@ class Vocabulary:
     """What a model knows, found by concept and side.
 
     Args:
-        names: canonical names of the model's card.
+        names: canonical names of the model's card; :data:`ANYTHING` stands for any text.
         tree: knowledge tree; None loads the bundled one.
     """
 
     def __init__(self, names: Iterable[str], tree: KnowledgeTree | None = None) -> None:
         from textseg3d.text.knowledge import load_tree
 
-        self.names = tuple(names)
+        given = tuple(names)
+        self.anything = ANYTHING in given
+        self.names = tuple(name for name in given if name != ANYTHING)
         self.tree = load_tree() if tree is None else tree
         self._by_text = {normalise_text(name): name for name in self.names}
         self._by_key: dict[_Key, str] = {}
@@ -112,6 +116,11 @@ class Vocabulary:
             name = " and ".join(t.concept for t in parsed.targets) or text
             warning = f"{text!r} says that there is none; to segment it, ask for {name!r}"
             return PromptRequest(text, "negated", (), codes, (warning,))
+        if self.anything:
+            sides = {target.side for target in parsed.targets}
+            side = sides.pop() if len(sides) == 1 else None
+            part = Part(text, side) if side in ("left", "right") else Part(text)
+            return PromptRequest(text, "ok", (part,), codes, (), (Recipe(text, (text,)),))
         recipes: list[Recipe] = []
         ignored: list[tuple[PromptTarget, list[str]]] = []
         for target in self._merged(parsed.targets):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from textseg3d.inference.closed.spec import ClosedSpec
     from textseg3d.inference.engine import PromptEngine
     from textseg3d.inference.model import LoadedModel
+    from textseg3d.inference.open.engine import OpenModel
+    from textseg3d.inference.open.spec import OpenSpec
     from textseg3d.io import Volume
     from textseg3d.plans.schema import Configuration
     from textseg3d.text.types import TextEncoder
@@ -79,22 +81,26 @@ class Segmenter:
         from textseg3d.inference.device import choose_runtime
         from textseg3d.inference.engine import Engine
         from textseg3d.inference.model import load_model
+        from textseg3d.inference.open.engine import OpenEngine, is_open, load_open
         from textseg3d.zoo import find_model
 
         runtime = choose_runtime(device, precision)
         folder = find_model(model)
-        loaded: LoadedModel | ClosedModel | PartsModel
+        loaded: LoadedModel | ClosedModel | PartsModel | OpenModel
         engine: PromptEngine
-        closed, parts = is_closed(folder), is_composite(folder)
+        closed, parts, other = is_closed(folder), is_composite(folder), is_open(folder)
         swapped = configuration or text_encoder or (window_policy, accumulator) != _DEFAULTS
-        if (closed or parts) and (swapped or (parts and network)):
+        if (closed or parts or other) and (swapped or (network and not closed)):
             raise UsageError(
-                f"{folder} is a converted nnU-Net; it takes no configuration, text_encoder, "
+                f"{folder} is a converted model; it takes no configuration, text_encoder, "
                 "window_policy or accumulator"
             )
         if parts:
             loaded = load_composite(folder)
             engine = PartsEngine(loaded, runtime)
+        elif other:
+            loaded = load_open(folder)
+            engine = OpenEngine(loaded, runtime)
         elif closed:
             loaded = load_closed(folder, network)
             engine = ClosedEngine(loaded, runtime)
@@ -118,9 +124,11 @@ class Segmenter:
         return self.card.concepts
 
     @property
-    def configuration(self) -> Configuration | ClosedSpec | PartsSpec:
+    def configuration(self) -> Configuration | ClosedSpec | PartsSpec | OpenSpec:
         """Spacing, patch size and intensities of the network."""
-        found: Configuration | ClosedSpec | PartsSpec = self._predictor.engine.configuration
+        found: Configuration | ClosedSpec | PartsSpec | OpenSpec = (
+            self._predictor.engine.configuration
+        )
         return found
 
     @property
@@ -209,7 +217,7 @@ class Segmenter:
             progress.step("read", 0, 1)
             volume = as_volume(scan, spacing_mm, direction, origin_mm, **read_options)
             channels = getattr(self.configuration, "channels", ())
-            if len(channels) > 1:  # a converted nnU-Net
+            if isinstance(channels, tuple) and len(channels) > 1:  # a converted nnU-Net
                 from textseg3d.inference.closed.channels import complete_channels
 
                 volume = complete_channels(volume, len(channels), **read_options)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from textseg3d.inference.closed.composite import PartsModel
     from textseg3d.inference.closed.engine import ClosedModel
     from textseg3d.inference.model import LoadedModel
+    from textseg3d.inference.open.engine import OpenModel
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Predictor:
         exporter: for :meth:`Prediction.save`.
     """
 
-    model: LoadedModel | ClosedModel | PartsModel
+    model: LoadedModel | ClosedModel | PartsModel | OpenModel
     engine: PromptEngine
     vocabulary: Vocabulary
     exporter: Exporter | None

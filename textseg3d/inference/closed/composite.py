@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,8 +295,8 @@ class PartsEngine:
 
 
 def _placed(
-    array: NDArray[np.generic], shape: tuple[int, int, int], box: Box, fill: float
-) -> NDArray[np.generic]:
+    array: NDArray[Any], shape: tuple[int, int, int], box: Box, fill: float
+) -> NDArray[Any]:
     full = np.full(shape, fill, dtype=array.dtype)
     full[box] = array
     return full

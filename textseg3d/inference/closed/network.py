@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-_STEM_CHANNELS = 8  # torch takes a naive kernel for fewer input channels in float32
+_STEM_CHANNELS = 8  # torch takes a naive kernel for a few input channels in float32
+_FEW_CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def speed_up(network: torch.nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if id(child) not in made and isinstance(child, nn.InstanceNorm3d):
                 made[id(child)] = _group_norm(child)
-            first = isinstance(child, nn.Conv3d) and child.in_channels < _STEM_CHANNELS
+            first = isinstance(child, nn.Conv3d) and child.in_channels <= _FEW_CHANNELS
             if first and id(child) not in made and child.groups == 1 and max(child.kernel_size) > 1:
                 made[id(child)] = _padded(child)
             if id(child) in made:

@@ -1,0 +1,1 @@
+"""Networks of others that take any text (VoxTell's, SAT's), behind the same prompts."""
