@@ -12,5 +12,5 @@ begin=$(date +%s)
 $textseg3d plan_and_preprocess -d 4 -c 3d_fullres
 $textseg3d train 4 3d_fullres 0 --network nano --batch 2 --steps "$steps" --learning-rate 2e-3 \
     --validate-every 400
-echo "seconds $(($(date +%s) - begin)), processor seconds of all commands:"
-times | tail -n 1
+echo "$(($(date +%s) - begin)) seconds; processor time (user, system) of the shell and of the commands:"
+times

@@ -83,11 +83,11 @@ def train_dataset(args: argparse.Namespace) -> int:
 
         with joined(args.device) as (ranks, device):
             job = _job(args, base)
+            settings = make_settings(args, steps=STEPS, batch=job.configuration.batch_size)
             first = ranks.first
             if first:
                 _write_setting(args, job, base)
             ranks.wait()
-            settings = make_settings(args, steps=STEPS, batch=job.configuration.batch_size)
             validation = None
             if args.validate_every and job.fold["val"]:
                 held = job.source(job.fold["val"], seed=args.seed + 1, augment=False)
