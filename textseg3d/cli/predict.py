@@ -74,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all anatomy that it knows)",
     )
     add("--exact", action="store_true", help="no shortcut: half-patch steps over the whole scan")
+    add(
+        "--max-memory",
+        metavar="SIZE",
+        help="what the process may hold, such as 2G; the work is cut to fit, or refused at once",
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="skip cases that are complete")
     group.add_argument("--overwrite", action="store_true", help="replace earlier outputs")
@@ -118,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
     from textseg3d.cli.predict_cohort import executor_of, run_cases, shard_of, summary_folder
     from textseg3d.cohort import Work, expand
     from textseg3d.export import ExportOptions
+    from textseg3d.inference.memory import parse_bytes
     from textseg3d.inference.prompts import Vocabulary
     from textseg3d.zoo import ModelCard, default_model, find_model
 
@@ -160,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
         args.device,
         options,
         predict={"exact": args.exact, **{name: getattr(args, name) for name in READING}},
+        limits={} if args.max_memory is None else {"max_memory": parse_bytes(args.max_memory)},
         describe=args.describe,
         mode="overwrite" if args.overwrite else "resume" if args.resume else "new",
     )

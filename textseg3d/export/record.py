@@ -47,7 +47,12 @@ def build_record(
             "spacing_mm": [round(s, 6) for s in volume.spacing_mm],
         },
         "prompts": [prompt_record(r, masks.get(r.text)) for r in prediction.values()],
-        "windows": {"run": prediction.windows_run, "total": prediction.windows_total},
+        "windows": {
+            "run": prediction.windows_run,
+            "total": prediction.windows_total,
+            **({"list": list(prediction.windows)} if prediction.windows else {}),
+        },
+        **({"memory": dict(prediction.memory)} if prediction.memory else {}),
         "exact": prediction.exact,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "peak_rss_mb": peak_rss_mb(),

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -174,6 +175,12 @@ class Engine:
         self.accumulator = accumulator
         network = network.to(device=runtime.device).to(memory_format=torch.channels_last_3d)
         self.network: Any = network.eval().requires_grad_(False)
+
+    def limited(self, max_memory_bytes: int) -> Engine:
+        """The same engine, network included, that plans for less memory."""
+        other = copy(self)
+        other.runtime = replace(self.runtime, max_memory_bytes=max_memory_bytes)
+        return other
 
     def prepare(self, volume: Volume, *, exact: bool) -> PromptImage:
         """Resample, find the body, normalise, choose the windows, and plan the memory.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from textseg3d.networks.kernels import kernels_for
+from textseg3d.inference.windows import PLANES
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from textseg3d.inference.engine import WindowFeatures
     from textseg3d.networks.prompt_unet import PromptAnswer
 
-PLANES = 8
-"""Planes of one block; divides every window (multiples of 32)."""
 _CPU_CHUNK, _GPU_CHUNK = 4, 32
 
 Weights = tuple["Tensor", "Tensor", "Tensor"]
@@ -79,6 +77,8 @@ def add_window(
         offset: where the window's first voxel lies in ``sums`` (z, y, x); may be negative.
     """
     import torch
+
+    from textseg3d.networks.kernels import kernels_for
 
     size = window.fine.shape[2:]
     inside, target = [], []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from textseg3d.errors import MemoryBudgetError, UsageError
-from textseg3d.inference.head import PLANES
+from textseg3d.inference.windows import PLANES
 
 if TYPE_CHECKING:
     import torch

@@ -24,13 +24,11 @@ def resample_scan(array: NDArray[Any], shape: tuple[int, int, int], device: torc
     from textseg3d.preprocessing.resample import resize_operator
 
     array = native_order(array)
-    if device.type == "cpu":
+    kernels = kernels_for(torch.empty(0, device=device))
+    if kernels is None:
         return resample(array, shape)
     stored = torch.as_tensor(np.ascontiguousarray(array))
     stored = stored if stored.dtype in (torch.int16, torch.float32) else stored.float()
-    kernels = kernels_for(stored.to(device))
-    if kernels is None:
-        return resample(array, shape)
     return _by_kernel(kernels, stored.to(device), shape, resize_operator)
 
 

@@ -137,6 +137,8 @@ class Prediction(Mapping[str, PromptResult]):
         warnings: about the scan and the run.
         exporter: writes the files of :meth:`save`.
         midline: x of the body's midline in voxels, per slice [D]; None if it was not found.
+        windows: every window: "start" (z, y, x on the network's grid), "run", and "why" not.
+        memory: what was planned: "needed_mb", "available_mb", "features", "slab_planes".
     """
 
     results: Mapping[str, PromptResult]
@@ -150,6 +152,8 @@ class Prediction(Mapping[str, PromptResult]):
     warnings: tuple[str, ...] = ()
     exporter: Exporter | None = field(default=None, repr=False)
     midline: NDArray[np.float64] | None = field(default=None, repr=False)
+    windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    memory: Mapping[str, Any] | None = None
 
     def __getitem__(self, text: str) -> PromptResult:
         try:

@@ -148,6 +148,7 @@ class Segmenter:
         on_progress: OnProgress | None = None,
         exact: bool = False,
         keep_logits: bool = False,
+        max_memory: str | int | None = None,
         **read_options: Any,
     ) -> Prediction:
         """Segment what the prompts describe.
@@ -161,6 +162,8 @@ class Segmenter:
             exact: no shortcut: windows at half-patch steps over the whole volume. For a
                 converted nnU-Net also float32: nnU-Net's own result.
             keep_logits: keep what :meth:`PromptResult.probability` needs.
+            max_memory: what this process may hold in all (on a GPU: there), as bytes or "2G";
+                the work is cut to fit.
             read_options: of :func:`textseg3d.io.read_volume`.
 
         Returns:
@@ -169,18 +172,20 @@ class Segmenter:
         Raises:
             InputError: if the scan cannot be used.
             PromptError: if a prompt is empty, too long or contradicts itself.
+            MemoryBudgetError: if the scan cannot be done in that memory.
             Cancelled: if ``on_progress`` returned False.
         """
-        requests = self._predictor.understand(prompts)
+        predictor = self._predictor.limited(max_memory)
+        requests = predictor.understand(prompts)
         progress = Progress(on_progress)
         volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
-        engine = self._predictor.engine
+        engine = predictor.engine
         with progress.stage("preprocess"):
             progress.step("preprocess", 0, 1)
             image = engine.prepare(volume, exact=exact)
             progress.step("preprocess", 1, 1)
         windows = engine.windows(image, progress)
-        return self._predictor.ask(
+        return predictor.ask(
             volume, image, windows, requests, progress, exact=exact, keep_logits=keep_logits
         )
 
@@ -193,16 +198,19 @@ class Segmenter:
         origin_mm: tuple[float, float, float] | None = None,
         on_progress: OnProgress | None = None,
         exact: bool = False,
+        max_memory: str | int | None = None,
         **read_options: Any,
     ) -> ImageSession:
         """Run the image side of a scan once; the session's prompts cost little.
 
-        The features of all windows are kept (about 120 MB per window of 128³ in bf16).
+        The features of all windows are kept (about 125 MB per window of 128³ in bf16), in a
+        temporary file where memory is short.
         Arguments and errors as in :meth:`predict`.
         """
+        predictor = self._predictor.limited(max_memory)
         progress = Progress(on_progress)
         volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
-        return ImageSession(self._predictor, volume, progress, exact=exact)
+        return ImageSession(predictor, volume, progress, exact=exact)
 
     def _read(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import UsageError
 from textseg3d.inference.compose import compare, compose, midline_voxels
-from textseg3d.inference.engine import PRESENT, Answer, Engine, PreparedImage, PromptEngine
+from textseg3d.inference.engine import (
+    PRESENT,
+    Answer,
+    Engine,
+    PreparedImage,
+    PromptEngine,
+    PromptImage,
+)
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
+from textseg3d.inference.memory import parse_bytes
 from textseg3d.inference.postprocess import clean_packed
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
@@ -49,6 +57,22 @@ class Predictor:
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         return self.vocabulary.understand_all(texts)
 
+    def limited(self, max_memory: str | int | None) -> Predictor:
+        """The same within a limit of memory, given as bytes or as a user writes it.
+
+        Raises:
+            UsageError: for what is no amount of memory, or a converted model.
+        """
+        if max_memory is None:
+            return self
+        size = max_memory if isinstance(max_memory, int) else parse_bytes(max_memory)
+        if not isinstance(self.engine, Engine):
+            raise UsageError(
+                f"{self.model.card.name} is a converted model, which takes no max_memory; leave it "
+                "out, or crop the scan"
+            )
+        return replace(self, engine=self.engine.limited(size))
+
     def ask(
         self,
         volume: Volume,
@@ -80,6 +104,7 @@ class Predictor:
                     request, answers, masks, volume, image, line, keep_logits=keep_logits
                 )
             progress.step("export", len(requests), len(requests))
+        plan = image.plan if isinstance(image, PromptImage) else None
         return Prediction(
             results=results,
             volume=volume,
@@ -92,6 +117,8 @@ class Predictor:
             warnings=volume.warnings,
             exporter=self.exporter,
             midline=line[0] if line[1] else None,
+            windows=tuple(image.grid.audit()) if names and plan is not None else (),
+            memory=None if plan is None else plan.to_json(),
         )
 
     def _cleaned(self, answers: dict[str, Answer], volume: Volume) -> dict[str, PackedMask]:
@@ -123,9 +150,10 @@ class ImageSession:
         with progress.stage("preprocess"):
             progress.step("preprocess", 0, 1)
             engine = predictor.engine
-            self._image = engine.prepare(volume, exact=exact)
-            if isinstance(engine, Engine):
-                self._image = engine.keep_all(self._image)
+            image = engine.prepare(volume, exact=exact)
+            if isinstance(engine, Engine) and isinstance(image, PromptImage):
+                image = engine.keep_all(image)
+            self._image = image
             progress.step("preprocess", 1, 1)
         with progress.stage("network"):
             kept = list(predictor.engine.windows(self._image, progress))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import MemoryBudgetError
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.head import PLANES, add_window, chunk_size, prepare_rows
+from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
 from textseg3d.inference.regrid import AxisMap, mask_of_planes
-from textseg3d.inference.windows import Triple, WindowGrid, shares
+from textseg3d.inference.windows import PLANES, Triple, WindowGrid, shares
 
 if TYPE_CHECKING:
     import torch
@@ -78,14 +79,18 @@ class MaskBuilder:
         self._parts: list[PackedMask] = []
         self._next = 0  # slice of the scan
         first = grid.region[0].start
-        self._carry = None if first == 0 else self._outside(1)
+        # The last plane of before: an array, on a GPU a tensor.
+        self._carry: Any = None if first == 0 else self._outside(1)
 
     def add(self, logits: Tensor, stop: int) -> None:
         """Planes of the covered region, float32 [dz, h, w], up to plane ``stop`` of the volume."""
-        if logits.is_cuda:
-            self._add_on_gpu(logits, stop)
+        from textseg3d.networks.kernels import kernels_for
+
+        kernels = kernels_for(logits)
+        if kernels is not None:
+            self._add_by_kernel(kernels, logits, stop)
             return
-        values = logits.numpy()
+        values = logits.cpu().numpy()
         whole = values.shape[1:] == self._grid.shape[1:]
         last = stop == self._grid.region[0].stop and stop < self._grid.shape[0]
         carry = 0 if self._carry is None else 1
@@ -108,10 +113,9 @@ class MaskBuilder:
             self._parts.append(part)
         self._carry = block[-1:].copy()
 
-    def _add_on_gpu(self, logits: Tensor, stop: int) -> None:
-        """The same on the device, by the kernel K2."""
+    def _add_by_kernel(self, kernels: ModuleType, logits: Tensor, stop: int) -> None:
+        """The same where the logits are, by the kernel K2."""
         import torch
-        from textseg3d_kernels import export_pack, linear_operator
 
         grid = self._grid
         carry = [] if self._carry is None else [self._carry]
@@ -134,10 +138,10 @@ class MaskBuilder:
             {},
         ]
         axes = tuple(
-            linear_operator(n, m, device=block.device, **w)
+            kernels.linear_operator(n, m, device=block.device, **w)
             for n, m, w in zip(grid.shape, self._shape, windows)
         )
-        bits = export_pack(block[None], axes)[0].cpu().numpy()
+        bits = kernels.export_pack(block[None], axes)[0].cpu().numpy()
         crop = np.unpackbits(bits, axis=-1, count=self._shape[2]).view(bool)
         if crop.any():
             box = (out, slice(0, self._shape[1]), slice(0, self._shape[2]))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 Triple = tuple[int, int, int]
 EXACT_STEP = 0.5
 SIGMA_OF_PATCH = 1 / 8  # as nnU-Net
+PLANES = 8
+"""Planes of one block of work; divides every window of a prompted network (multiples of 32)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class WindowGrid:
         """The grid with some windows left out, by start, each for a reason."""
         return replace(self, skipped=(*self.skipped, *reasons.items()))
 
-    def audit(self) -> list[dict[str, object]]:
+    def audit(self) -> list[dict[str, Any]]:
         """Every window of the product: its first voxel (z, y, x), whether it ran, why not."""
         why = dict(self.skipped)
         return [
