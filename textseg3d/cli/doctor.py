@@ -37,6 +37,8 @@ OPTIONAL_PACKAGES = {
     "fastapi": ("fastapi", "the local server: pip install 'textseg3d[server]'"),
     "starlette": ("starlette", "the local server: pip install 'textseg3d[server]'"),
     "uvicorn": ("uvicorn", "the local server: pip install 'textseg3d[server]'"),
+    "h11": ("h11", "the local server: pip install 'textseg3d[server]'"),
+    "ipyniivue": ("ipyniivue", "masks in a notebook: pip install 'textseg3d[notebook]'"),
     "ray": ("ray", "predict on several machines: pip install 'textseg3d[ray]'"),
     "dynamic_network_architectures": (
         "dynamic_network_architectures",

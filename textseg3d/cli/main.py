@@ -11,6 +11,7 @@ import traceback
 from typing import NamedTuple
 
 import textseg3d
+from textseg3d.cli.examples import HelpFormatter, epilog
 from textseg3d.cli.logs import report_error, set_up_logging
 from textseg3d.cli.parser import COMMON_FLAGS, CommandParser, add_common_arguments
 from textseg3d.errors import (
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "models": Command("textseg3d.cli.models", "list, describe, download and verify models"),
     "convert": Command("textseg3d.cli.convert", "make a model folder of an nnU-Net's weights"),
     "bench": Command("textseg3d.cli.bench", "measure stages, memory, exactness, and peers"),
+    "completion": Command("textseg3d.cli.completion", "a script for completion in a shell"),
     "doctor": Command("textseg3d.cli.doctor", "show versions, device, memory, what is missing"),
 }
 
@@ -87,7 +89,12 @@ def _run(arguments: list[str]) -> int:
         known = ", ".join(COMMANDS)
         raise UsageError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)} (known: {known})")
     module = importlib.import_module(command.module)
-    parser = CommandParser(prog=f"textseg3d {name}", description=module.HELP)
+    parser = CommandParser(
+        prog=f"textseg3d {name}",
+        description=module.HELP,
+        epilog=epilog(name),
+        formatter_class=HelpFormatter,
+    )
     module.add_arguments(parser)
     add_common_arguments(parser)
     args = parser.parse(arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,21 @@ class Prediction(Mapping[str, PromptResult]):
 
     def __len__(self) -> int:
         return len(self.results)
+
+    def view(self, prompts: Sequence[str] | None = None, **options: Any) -> Any:
+        """The scan and its masks in a notebook, as a widget of ipyniivue.
+
+        Args:
+            prompts: whose masks; None shows all that are not empty.
+            options: of :func:`textseg3d.inference.view.view_prediction`.
+
+        Raises:
+            UsageError: for a prompt that has no mask.
+            MissingDependencyError: without ipyniivue.
+        """
+        from textseg3d.inference.view import view_prediction
+
+        return view_prediction(self, prompts, **options)
 
     def save(self, output: str | Path, **options: Any) -> list[Path]:
         """Write the files that the command line writes.
