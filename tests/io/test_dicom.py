@@ -17,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
     generate_uid,
@@ -144,6 +145,25 @@ def test_transfer_syntaxes(syntax, tmp_path):
             force_encoding=True,
         )
     assert np.array_equal(read_volume(tmp_path).array[0], values.astype(int) - 1024)
+
+
+def test_jpeg_lossless(tmp_path):
+    """Process 14, which most archives send; the codestreams are GDCM's."""
+    values = stored_values()
+    for k, ds in enumerate(ct_series(values=values)):
+        path = tmp_path / f"{k}.dcm"
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(path))
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(sitk.GetImageFromArray(values[k][None]))
+        made = pydicom.dcmread(path)
+        assert made.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        ds.PixelData, ds.BitsStored, ds.HighBit = made.PixelData, 16, 15
+        ds["PixelData"].is_undefined_length = True
+        ds.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        ds.save_as(path, enforce_file_format=True)
+    assert np.array_equal(read_volume(tmp_path).array[0], HU)
 
 
 def test_signed_twelve_bits_with_rubbish_above(tmp_path):
