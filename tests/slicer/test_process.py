@@ -178,6 +178,12 @@ def test_where_textseg3d_is_looked_for(tmp_path):
         installer.base_python()
     with pytest.raises(TextSegError, match="is no textseg3d"):
         installer.version(["/bin/echo"])
+    slicers = tmp_path / "Slicer-5.10" / "bin"
+    slicers.mkdir(parents=True)
+    (slicers / "python3").write_text("#!/bin/sh\necho 3.12\n")
+    (slicers / "python3").chmod(0o755)
+    with pytest.raises(TextSegError, match=r"no Python 3\.10"):
+        Installer(tmp_path, {"PATH": str(slicers)}).base_python()
     found, version = Installer(tmp_path, dict(os.environ)).base_python()
     assert Path(found).exists()
     assert tuple(map(int, version.split("."))) >= (3, 10)

@@ -238,8 +238,5 @@ def command_of(path: Path) -> list[str] | None:
 
 
 def _is_slicers(program: str) -> bool:
-    """Whether a Python is Slicer's own, which must stay as it is."""
-    return (
-        Path(os.path.realpath(program)).parent == Path(os.path.realpath(sys.executable)).parent
-        and "slicer" in str(program).lower()
-    )
+    """Whether a Python lies in a folder of Slicer's, which must stay as it is."""
+    return "slicer" in os.path.realpath(program).lower()
