@@ -35,6 +35,7 @@ def test_the_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTHONPATH", search)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    place = {"metadata": {"path": str(tmp_path)}}
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=500, startup_timeout=500, kernel_name="python3", resources=place

@@ -89,24 +89,32 @@ def progress_reporter(
     """Give an ``on_progress(stage, done, total)`` that shows what the options ask for.
 
     With ``--json-log`` each call is one progress event (at most one per ``interval_seconds`` and
-    stage, the last always); otherwise one line is redrawn, if standard error is a terminal.
+    stage, the last always); otherwise one line is redrawn, if standard error is a terminal. Both
+    tell the seconds that are left in a stage (``eta_s``), once a part of it is done.
     """
     json_lines = wants_json(args)
     silent = getattr(args, "quiet", False) or not (json_lines or sys.stderr.isatty())
     shown: dict[str, float] = {}
+    begun: dict[str, tuple[float, int]] = {}
     open_line = False
 
     def on_progress(stage: str, done: int, total: int) -> None:
         nonlocal open_line
         now = time.monotonic()
+        if done <= begun.get(stage, (now, done))[1]:  # also when a stage comes again
+            begun[stage] = (now, done)
         last = done >= total
         if silent or (not last and now - shown.get(stage, -1.0e9) < interval_seconds):
             return
         shown[stage] = now
+        begin, first = begun[stage]
+        left = None if last or done == first else (now - begin) / (done - first) * (total - done)
         if json_lines:
-            emit("progress", stage=stage, done=done, total=total)
+            eta = {} if left is None else {"eta_s": round(left, 1)}
+            emit("progress", stage=stage, done=done, total=total, **eta)
             return
-        sys.stderr.write(f"\r\x1b[K{PROGRAM}: {stage} {done}/{total}")
+        words = f", about {left:.0f} s left" if left is not None and left >= 1 else ""
+        sys.stderr.write(f"\r\x1b[K{PROGRAM}: {stage} {done}/{total}{words}")
         open_line = True
         sys.stderr.flush()
 
