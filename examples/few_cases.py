@@ -72,7 +72,7 @@ def write_dataset(atlases: Path, folder: Path, cases: int = 4) -> None:
     (folder / "splits_final.json").write_text(json.dumps(split))
     description = {
         "channel_names": {"0": "CT"}, "labels": {"background": 0, LABEL: 1},
-        "numTraining": cases, "file_ending": ".nii.gz", "licence": "CC BY 4.0",
+        "numTraining": cases, "file_ending": ".nii.gz", "licence": "that of the atlases",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(description))
 

@@ -14,6 +14,7 @@ from tests.training.phantoms import SHAPE, phantom, write_dataset, write_nifti
 from textseg3d.dataset import Dataset
 from textseg3d.errors import InputError, PlansError
 from textseg3d.plans import Intensity, Plans
+from textseg3d.plans.jsonio import to_json
 from textseg3d.plans.planner import Facts, plan_experiment
 from textseg3d.preprocessing.fingerprinting import extract_fingerprint
 from textseg3d.preprocessing.intensity import normalise
@@ -225,6 +226,16 @@ def test_the_patch_fits_the_networks_strides(prepared):
     assert all(n >= s for n, s in zip(found.patch_size, SHAPE))
     with pytest.raises(PlansError, match="did you mean 'small'"):
         prompted_configuration(plans, NAME, network="smal")
+
+
+def test_nnunets_own_plans_give_the_same_configuration(prepared):
+    """Without our key ``intensity``, the scheme follows from nnU-Net's normalisation."""
+    _, plans, _ = prepared
+    data = to_json(plans)
+    for configuration in data["configurations"].values():
+        del configuration["intensity"]
+    theirs = Plans.from_dict({k: v for k, v in data.items() if k != "flat_configurations"})
+    assert prompted_configuration(theirs, NAME) == prompted_configuration(plans, NAME)
 
 
 def test_transposed_plans_give_a_configuration_in_scan_order(prepared):
