@@ -13,6 +13,7 @@ import pytest
 from tests.model_factory import CONCEPTS, make_model
 from textseg3d.benchmark.measure import Run, median_run, run_child
 from textseg3d.benchmark.parity import compare_labels, compare_masks
+from textseg3d.benchmark.parts import Bench
 from textseg3d.benchmark.report import (
     BEGIN,
     END,
@@ -22,7 +23,7 @@ from textseg3d.benchmark.report import (
     update_page,
     write_results,
 )
-from textseg3d.benchmark.rows import FULL, PARTS, QUICK, Results, Row, Target
+from textseg3d.benchmark.rows import FULL, PARTS, QUICK, Plan, Results, Row, Target
 from textseg3d.cli.main import main
 from textseg3d.errors import InputError
 
@@ -200,6 +201,17 @@ def test_peak_memory_is_the_process_s_own(tmp_path: Path) -> None:
     assert run.peak_mb is not None
     assert 20 < run.peak_mb < 480
     assert ballast[-1] == 1
+
+
+def test_a_part_that_fails_is_a_row_that_says_so(tmp_path: Path) -> None:
+    plan = Plan(
+        scan=tmp_path / "none.nii.gz", prompts=("liver",), model="ct-nano", device="cpu",
+        repeats=1, parts=("session",), sizes=QUICK, as_it_is=False, work=tmp_path,
+    )  # fmt: skip
+    results = Bench(plan).run()
+    assert results.failed == ["session"]
+    assert results.rows[0].value is None
+    assert "none.nii.gz" in results.rows[0].note
 
 
 def test_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from textseg3d.benchmark.measure import Run, median_run, repeat, require, run_child
 from textseg3d.benchmark.peer_parts import peers
 from textseg3d.benchmark.rows import FULL, Plan, Results, Spacing, Target, Triple, parity_figures
+from textseg3d.errors import TextSegError
 
 log = logging.getLogger(__name__)
 _WARM_REPEATS = 3
@@ -27,14 +28,15 @@ class Bench:
         self._predictions: dict[bool, list[Run]] = {}
 
     def run(self) -> Results:
-        """Measure everything.
-
-        Raises:
-            TextSegError: if a run of this package fails; a failing peer is a row that says so.
-        """
+        """Measure everything; what fails is a row that says so, and the rest goes on."""
         for name in self.plan.parts:
             log.info("measuring: %s", name)
-            _PARTS[name](self)
+            try:
+                _PARTS[name](self)
+            except TextSegError as error:
+                log.warning("%s: %s", name, error)
+                self.results.failed.append(name)
+                self.results.add(name, "failed", [("time", None, "s")], note=str(error))
         return self.results
 
     def goals(self, *targets: Target) -> None:

@@ -60,10 +60,11 @@ class Target:
 
 @dataclass
 class Results:
-    """Everything of one benchmark run."""
+    """Everything of one benchmark run; ``failed`` names the parts that could not be measured."""
 
     rows: list[Row] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def add(
         self,

@@ -7,7 +7,7 @@ import logging
 import tempfile
 from pathlib import Path
 
-from textseg3d.errors import InputError, UsageError
+from textseg3d.errors import CasesFailedError, InputError, UsageError
 
 log = logging.getLogger(__name__)
 HELP = (
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: for parts that there are not, or fewer than one repeat.
         InputError: if the scan is missing.
-        TextSegError: if a run fails.
+        CasesFailedError: if a part could not be measured; the others are written by then.
     """
     from textseg3d.benchmark.machine import describe_machine
     from textseg3d.benchmark.parts import Bench
@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     if args.page is not None:
         update_page(args.page, results, about)
         log.info("written: %s", args.page)
+    if results.failed:
+        raise CasesFailedError(f"not measured: {', '.join(results.failed)}; the tables say why")
     return 0
 
 
