@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -31,6 +32,7 @@ def test_plan_and_preprocess(raw, tmp_path, capsys):
     assert "target spacing 2 × 1 × 1 mm (z, y, x): median of every axis" in captured.out
     assert captured.out.splitlines()[-1] == str(out / "nnUNetPlans.json")
     assert "no fault found" in captured.err
+    assert re.search(r"at most 0\.0\d GB of disk, .* at least \d+ s on an idle", captured.err)
     assert len(json.loads((out / "splits_final.json").read_text())) == 5
     store = CaseStore(out / "textseg3d_nnUNetPlans_3d_fullres")
     assert store.names() == ["a", "b", "c", "d", "e"]

@@ -205,7 +205,12 @@ def preprocess_configurations(args: argparse.Namespace, dataset: str, plans_name
     from textseg3d.dataset.splits import FOLDS
     from textseg3d.plans import Plans
     from textseg3d.plans.fingerprint import FILE_NAME, Fingerprint
-    from textseg3d.preprocessing.pipeline import estimate, free_disk_bytes, preprocess_dataset
+    from textseg3d.preprocessing.pipeline import (
+        estimate,
+        free_disk_bytes,
+        preprocess_dataset,
+        seconds_per_voxel,
+    )
 
     raw = dataset_folder(dataset)
     out = dataset_folder(dataset, "preprocessed")
@@ -227,9 +232,12 @@ def preprocess_configurations(args: argparse.Namespace, dataset: str, plans_name
     for name in chosen:
         need = estimate(fingerprint, plans, plans.configuration(name))
         processes = _processes(args, need.worker_bytes)
+        seconds = need.voxels * seconds_per_voxel(plans.configuration(name)) / processes
         logger.info(
-            "%s: %d cases, at most %.2f GB of disk, %.1f GB of memory in %d process(es)",
+            "%s: %d cases, at most %.2f GB of disk, %.1f GB of memory in %d process(es), "
+            "at least %s on an idle machine",
             name, len(names), need.disk_bytes / 1e9, processes * need.worker_bytes / 1e9, processes,
+            f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s",
         )  # fmt: skip
         if free_disk_bytes(out) < need.disk_bytes:
             raise MemoryBudgetError(

@@ -113,21 +113,32 @@ class CaseStore:
     @staticmethod
     def _write(path: Path, array: NDArray[Any]) -> None:
         blosc2 = _blosc2()
-        # One thread and fixed blocks: the same bytes on every machine and run.
         with atomic_path(path) as temporary:
             blosc2.asarray(
                 np.ascontiguousarray(array),
                 urlpath=str(temporary),
                 mode="w",
-                chunks=_chunks(array.shape),
-                blocks=_blocks(array.shape),
-                cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1},
+                **_layout(array.shape),
             )
 
     def _open(self, path: Path) -> Any:
         if not path.is_file():
             raise InputError(f"there is no {path}; run `textseg3d preprocess` first")
         return _blosc2().open(str(path), mode="r", dparams={"nthreads": 1})
+
+
+def packed_bytes(array: NDArray[Any]) -> int:
+    """Size of an array [..., D, H, W] as it would be stored."""
+    return int(_blosc2().asarray(np.ascontiguousarray(array), **_layout(array.shape)).schunk.cbytes)
+
+
+def _layout(shape: Sequence[int]) -> dict[str, Any]:
+    # One thread and fixed blocks: the same bytes on every machine and run.
+    return {
+        "chunks": _chunks(shape),
+        "blocks": _blocks(shape),
+        "cparams": {"codec": _blosc2().Codec.ZSTD, "clevel": 5, "nthreads": 1},
+    }
 
 
 def _blocks(shape: Sequence[int]) -> tuple[int, ...]:
