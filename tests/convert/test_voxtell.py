@@ -179,7 +179,8 @@ def test_licence_vocabulary_and_refusals(
     error = capfd.readouterr().err
     assert "CC-BY-NC-SA-4.0" in error
     assert "Qwen/Qwen3-Embedding-4B is not on this machine" in error
-    assert main([*command, "-p", "A  Nodule", "--model", str(model), "--quiet"]) == 0
+    again = [*command, "--overwrite", "--quiet"]  # the refused case left its record
+    assert main([*again, "-p", "A  Nodule", "--model", str(model)]) == 0
     (tmp_path / "bad.npz").write_bytes(b"PK")
     with pytest.raises(ModelError, match="no bank of text vectors"):
         convert_voxtell(source, tmp_path / "x", bank=tmp_path / "bad.npz")
