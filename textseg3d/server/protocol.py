@@ -15,15 +15,6 @@ _TOO_SLOW = (
 )
 
 
-def impatient(head_seconds: float) -> type[H11Protocol]:
-    """A protocol class for uvicorn.
-
-    Args:
-        head_seconds: that a client may take to send the head of a request.
-    """
-    return type("Protocol", (ImpatientProtocol,), {"head_seconds": head_seconds})
-
-
 class ImpatientProtocol(H11Protocol):
     """uvicorn's protocol, with a limit on the time that the head of a request may take.
 
@@ -66,3 +57,17 @@ class ImpatientProtocol(H11Protocol):
         if not self.transport.is_closing():
             self.transport.write(_TOO_SLOW)
             self.transport.close()
+
+
+def impatient(head_seconds: float) -> type[H11Protocol]:
+    """A protocol class for uvicorn.
+
+    Args:
+        head_seconds: that a client may take to send the head of a request.
+    """
+
+    class Protocol(ImpatientProtocol):
+        pass
+
+    Protocol.head_seconds = head_seconds
+    return Protocol
