@@ -128,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
     from textseg3d.zoo import ModelCard, default_model, find_model
 
     executor = executor_of(args)
+    limits = {} if args.max_memory is None else {"max_memory": parse_bytes(args.max_memory)}
     jobs = _jobs(args)
     folder = find_model(args.model or default_model())
     card = ModelCard.read(folder)
@@ -166,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
         args.device,
         options,
         predict={"exact": args.exact, **{name: getattr(args, name) for name in READING}},
-        limits={} if args.max_memory is None else {"max_memory": parse_bytes(args.max_memory)},
+        limits=limits,
         describe=args.describe,
         mode="overwrite" if args.overwrite else "resume" if args.resume else "new",
     )
