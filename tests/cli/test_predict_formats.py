@@ -1,6 +1,7 @@
 """`textseg3d predict --format seg.nrrd|dicom-seg`, from series and file to the written file."""
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
@@ -48,6 +49,41 @@ def test_dicom_series_to_dicom_segmentation(model, series, tmp_path):
         number = entries[text]["segment"]
         voxels = sum(int(p.sum()) for p, n in zip(pixels, of_frame) if n == number)
         assert voxels == entries[text]["voxels"]
+
+
+def missing_slice():
+    series = dicom_files.ct_series()
+    del series[6]
+    return series
+
+
+def two_phases():
+    first = dicom_files.ct_series(AcquisitionNumber=1)
+    return first + dicom_files.ct_series(AcquisitionNumber=2)
+
+
+def tilted_gantry():
+    return dicom_files.ct_series(step=[0.0, 3.0 * np.tan(np.radians(15)), 3.0])
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (missing_slice, r"D1: gap of 6 mm instead of 3 mm"),
+        (two_phases, r"D5: .*--series"),
+        (tilted_gantry, r"D3: .*tilt of 15\.0 degrees; use --resample-shear"),
+    ],
+)
+def test_series_that_hide_something_are_rejected_with_the_reason(
+    made, reason, model, tmp_path, capsys
+):
+    series = dicom_files.save(made(), tmp_path / "in" / "ct")
+    out = tmp_path / "out"
+    asked = ("-i", series, "-p", "liver", "-o", out, "--format", "dicom-seg", "--sr")
+    assert predict(model, *asked) == 3
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(reason, line), line
+    assert [p.name for p in out.glob("*.dcm")] == []
 
 
 def test_a_file_cannot_become_a_dicom_segmentation(model, tmp_path, capsys):

@@ -195,7 +195,7 @@ def test_a_program_is_killed_when_the_user_stops(tmp_path):
     start = time.monotonic()
     with pytest.raises(Stopped):
         list(run_lines([sys.executable, "-c", "import time; time.sleep(60)"], None, stopped))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60
 
 
 def test_completion_history_and_presets():

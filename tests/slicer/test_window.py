@@ -123,7 +123,7 @@ def test_cancel_during_inference_leaves_no_process_and_a_usable_window(
     ui.cancelButton.click()
     ui.cancelButton.click()
     wait(window, lambda: is_idle(window))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60
     assert not is_alive(pid)
     assert not folder.exists()  # the scan that was sent is gone as well
     assert ui.statusLabel.text() == "cancelled"
