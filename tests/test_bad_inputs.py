@@ -20,7 +20,7 @@ COUNTS = {"N": 26, "D": 14, "M": 5, "P": 3, "S": 7, "R": 3}
 
 
 @lru_cache
-def tests_in(name: str) -> set[str]:
+def names_in(name: str) -> set[str]:
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
@@ -35,7 +35,7 @@ def test_every_rule_has_tests_that_exist() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", cell)
         assert named or "faults" in cell, rule
         for path, test in named:
-            assert test in tests_in(path), f"{rule}: {path}::{test}"
+            assert test in names_in(path), f"{rule}: {path}::{test}"
         assert ("faults" in cell) == (rule in faulty), rule
 
 
