@@ -35,7 +35,8 @@ ABDOMEN = ("liver", "spleen", "left kidney", "right kidney")
 ORGANS = {
     "crlm_1004": ABDOMEN,
     "crlm_1006": (*ABDOMEN, "aorta"),
-    "pancreas_cb_001": ("liver", "right kidney"),  # the left kidney's top went to the spleen
+    "pancreas_cb_001": ABDOMEN,
+    "4dlung_113": ("liver",),
 }
 
 
