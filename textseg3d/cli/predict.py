@@ -144,7 +144,8 @@ def run(args: argparse.Namespace) -> int:
         sr=args.sr,
     )
     understood: dict[tuple[str, ...], tuple[PromptRequest, ...]] = {}
-    cases, datasets = [], set()
+    cases: list[Case] = []
+    datasets: set[Path] = set()
     for job in jobs:
         prompts = job.prompts or vocabulary.names
         if prompts not in understood:
@@ -152,7 +153,8 @@ def run(args: argparse.Namespace) -> int:
         texts = tuple(request.text for request in understood[prompts])
         for one in expand(job, card.modalities):
             cases.append(_case(one, texts, args, options))
-            datasets |= {one.dataset} - {None}
+            if one.dataset is not None:
+                datasets.add(one.dataset)
     requests = {request.text: request for group in understood.values() for request in group}
     _refuse_shared_outputs(cases, options, several=len(cases) > 1, output=args.output)
     summary = summary_folder(args, cases, datasets)
