@@ -11,7 +11,7 @@ from textseg3d.client.nrrd import encode
 pytest.importorskip("fastapi")
 schemathesis = pytest.importorskip("schemathesis")
 TOKEN = "a-token-for-tests-0123"
-EXAMPLES = 8
+EXAMPLES = 6  # of each operation, and as many that break its description
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,11 @@ def test_no_request_is_an_internal_error(client):
         operation = result.ok()
         paths.add(f"{operation.method.upper()} {operation.path}")
         quick(given(case=operation.as_strategy())(try_one))()
+        if operation.method.upper() != "POST" and "number" not in operation.path:
+            continue
         wrong = operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
         with contextlib.suppress(Unsatisfiable):  # a request without any part has none
             quick(given(case=wrong)(try_one))()
     assert {"POST /images", "POST /jobs", "GET /jobs/{name}/masks/{number}"} <= paths
-    assert sum(counts.values()) > 100
-    assert {200, 201, 404} <= set(counts), counts
+    assert sum(counts.values()) > 40
+    assert {200, 404} <= set(counts), counts
