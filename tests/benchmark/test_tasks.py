@@ -68,8 +68,8 @@ def test_predictors_agree_on_the_same_weights(
         "monai": {"labels": other["labels"]},
     }
     scores = parity.parity({**request, "candidates": candidates})["candidates"]
-    assert scores["ours"]["dice"] > 0.9995
-    assert scores["nnunetv2"]["dice"] > 0.995
+    assert scores["ours"]["dice"] > 0.9999
+    assert scores["nnunetv2"]["dice"] > 0.99
     assert scores["monai"]["dice"] > 0.6
     assert scores["ours"]["classes"] >= 2  # the comparison is about something
     assert mine["windows_run"] == mine["windows_total"] >= 4

@@ -1,7 +1,7 @@
 """A slow predictor to compare with: float32, every window, every voxel interpolated.
 
-It shares reading, input resampling and the networks with the engine (each has tests of its own
-against other projects), and nothing of windows, sums, precision or export.
+It shares reading, input resampling and the networks with the engine, and nnU-Net's Gaussian (all
+have tests of their own against other projects), but nothing of windows, sums, precision or export.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def reference_labels(folder: Path, volume: Volume) -> NDArray[Any]:
 
     from textseg3d.inference.closed.engine import load_closed
     from textseg3d.inference.closed.prepare import prepare, thick_axis, to_canonical
+    from textseg3d.inference.closed.windows import importance
 
     loaded = load_closed(folder)
     spec = loaded.spec
@@ -76,7 +77,7 @@ def reference_labels(folder: Path, volume: Volume) -> NDArray[Any]:
             for n in range(len(spec.mirror_axes) + 1)
             for chosen in combinations(spec.mirror_axes, n)
         ]
-        weight = _gaussian(spec.patch_size)
+        weight = importance(spec.patch_size)
         sums = torch.zeros((len(spec.labels), *image.inputs.shape[1:]))
         norm = torch.zeros(image.inputs.shape[1:])
         for inside, window in _windows(image.inputs.shape[1:], spec.patch_size, spec.step):
