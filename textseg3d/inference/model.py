@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ class LoadedModel:
     configuration: Configuration
     network: torch.nn.Module
     texts: TextSource
-    postprocessing: Postprocessing = Postprocessing()
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
     @property
     def sha256(self) -> str:
@@ -147,6 +147,7 @@ def _load_network(configuration: Configuration, path: Path) -> torch.nn.Module:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error}); get the model again") from None
     members = member_count(weights)
+    network: torch.nn.Module
     with torch.device("meta"):
         if members:
             network = FoldEnsemble([build_network(configuration) for _ in range(members)])

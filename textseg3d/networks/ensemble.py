@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,13 @@ class FoldEnsemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
+    @property
+    def _networks(self) -> list[Any]:
+        return list(self.members)
+
     def encode_image(self, x: Tensor, position: Tensor) -> ImageFeatures:
         """See `PromptUNet.encode_image`; channels and token widths are the members' in turn."""
-        found = [member.encode_image(x, position) for member in self.members]
+        found = [member.encode_image(x, position) for member in self._networks]
         return ImageFeatures(
             _joined([one.half for one in found]),
             _joined([one.quarter for one in found]),
@@ -57,11 +62,11 @@ class FoldEnsemble(nn.Module):
     def fine_features(self, half: Tensor, x: Tensor) -> Tensor:
         """See `PromptUNet.fine_features`."""
         halves = half.chunk(len(self.members), dim=1)
-        return _joined([m.fine_features(one, x) for m, one in zip(self.members, halves)])
+        return _joined([m.fine_features(one, x) for m, one in zip(self._networks, halves)])
 
     def project(self, features: ImageFeatures) -> MemberProjections:
         """See `PromptUNet.project`."""
-        parts = [m.project(one) for m, one in zip(self.members, self._split(features))]
+        parts = [m.project(one) for m, one in zip(self._networks, self._split(features))]
         return MemberProjections(tuple(parts))
 
     def answer(
@@ -76,7 +81,7 @@ class FoldEnsemble(nn.Module):
         parts = self.project(features).parts if projected is None else projected.parts
         answers = [
             member.answer(one, tokens, mask, pooled, part)
-            for member, one, part in zip(self.members, self._split(features), parts)
+            for member, one, part in zip(self._networks, self._split(features), parts)
         ]
         n = len(answers)
         queries = []

@@ -49,7 +49,8 @@ def mean_probabilities(paths: Sequence[Path]) -> NDArray[np.float32]:
         total = values if total is None else total + values
     if total is None:
         raise InputError("an ensemble needs at least one file of probabilities")
-    return total / len(paths)
+    mean: NDArray[np.float32] = (total / len(paths)).astype(np.float32)
+    return mean
 
 
 def labels_of(probabilities: NDArray[np.float32], description: Description) -> NDArray[np.int16]:
