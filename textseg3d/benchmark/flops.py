@@ -60,7 +60,7 @@ def _prompted(folder: Path) -> dict[str, int]:
     loaded = load_model(folder)
     text = loaded.texts(loaded.card.concepts[0])
     with torch.device("meta"):
-        network = build_network(loaded.configuration).eval()
+        network: Any = build_network(loaded.configuration).eval()
         x = torch.empty(
             (1, loaded.configuration.network_channels, *loaded.configuration.patch_size)
         )

@@ -138,7 +138,8 @@ def reference_masks(
     runtime = choose_runtime("cpu", "fp32")
     engine = Engine(loaded.network, loaded.configuration, runtime, tile_body, SharesAccumulator)
     image = engine.prepare(volume, exact=True)
-    size, network = loaded.configuration.patch_size, loaded.network.float().eval()
+    size = loaded.configuration.patch_size
+    network: Any = loaded.network.float().eval()
     texts = [loaded.texts(name) for name in names]
     weight = _gaussian(size)
     sums = torch.zeros((len(names), *image.x.shape[1:]))
