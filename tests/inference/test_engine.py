@@ -11,11 +11,11 @@ from textseg3d.errors import MemoryBudgetError, UsageError
 from textseg3d.inference import memory, slabs
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
 from textseg3d.inference.engine import skip_air
-from textseg3d.inference.head import PLANES, prepare_rows, window_logits
+from textseg3d.inference.head import prepare_rows, window_logits
 from textseg3d.inference.memory import Costs, parse_bytes, plan_memory
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.regrid import logits_to_mask
-from textseg3d.inference.windows import tile_body
+from textseg3d.inference.windows import PLANES, tile_body
 from textseg3d.io import volume_from_array
 from textseg3d.text.types import TextFeatures
 
