@@ -32,7 +32,7 @@ def to_network_grid(
     """The scan [C, a, b, c] at the new spacing, whole numbers; untouched where it has it."""
     import torch
 
-    if np.array_equal(np.float32(spacing_mm), np.float32(new_spacing_mm)):
+    if np.allclose(spacing_mm, new_spacing_mm, rtol=1e-7, atol=0):
         return scan
     block: Tensor = torch.from_numpy(np.ascontiguousarray(scan))
     for axis, (old, new) in enumerate(zip(spacing_mm, new_spacing_mm)):

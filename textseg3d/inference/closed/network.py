@@ -72,7 +72,8 @@ def split_head(networks: Sequence[torch.nn.Module]) -> LinearHead | None:
         for last in lasts
     ]
     for network in networks:
-        network.decoder.seg_layers[-1] = torch.nn.Identity()  # type: ignore[union-attr,operator,index]
+        decoder: Any = network.decoder
+        decoder.seg_layers[-1] = torch.nn.Identity()
     return LinearHead(weight, torch.stack(biases).float().mean(dim=0))
 
 
@@ -89,11 +90,15 @@ def speed_up(network: torch.nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if id(child) not in made and isinstance(child, nn.InstanceNorm3d):
                 made[id(child)] = _group_norm(child)
-            first = isinstance(child, nn.Conv3d) and child.in_channels <= _FEW_CHANNELS
-            if first and id(child) not in made and child.groups == 1 and max(child.kernel_size) > 1:
+            if id(child) not in made and isinstance(child, nn.Conv3d) and _is_stem(child):
                 made[id(child)] = _padded(child)
             if id(child) in made:
                 setattr(parent, name, made[id(child)])
+
+
+def _is_stem(convolution: torch.nn.Conv3d) -> bool:
+    few = convolution.in_channels <= _FEW_CHANNELS
+    return few and convolution.groups == 1 and max(convolution.kernel_size) > 1
 
 
 def _group_norm(norm: torch.nn.InstanceNorm3d) -> torch.nn.Module:
