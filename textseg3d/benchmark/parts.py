@@ -137,12 +137,13 @@ def _prompts(bench: Bench) -> None:
         "count": many,
     }
     made = require(run_child("many_prompts", request)).reply
+    repeats = min(_WARM_REPEATS, bench.plan.repeats)
     request = {
         "model": made["model"],
         "scan": bench.torso(),
         "prompts": made["prompts"],
         "counts": [1, many],
-        "repeats": min(_WARM_REPEATS, bench.plan.repeats),
+        "repeats": repeats,
         "device": bench.plan.device,
     }
     run = require(run_child("prompt_counts", request))
@@ -153,10 +154,10 @@ def _prompts(bench: Bench) -> None:
             "prompts",
             f"{count} prompt{'s' if count > 1 else ''}",
             [("time", spent, "s"), *((name, value, "s") for name, value in stages.items())],
-            runs=request["repeats"],
+            runs=repeats,
         )
     ratio = seconds[many] / seconds[1]
-    bench.results.add("prompts", f"{many} : 1", [("time", ratio, "")], runs=request["repeats"])
+    bench.results.add("prompts", f"{many} : 1", [("time", ratio, "")], runs=repeats)
     bench.results.add("prompts", "peak memory", [("value", run.peak_mb, "MiB")])
     bench.goals(Target(f"{many} prompts against one: time", 1.5, False, ratio, "×"))
 

@@ -73,7 +73,9 @@ def monai(request: dict[str, Any]) -> dict[str, Any]:
             transforms.Spacingd("image", pixdim=spec.spacing[::-1], mode="bilinear"),
             transforms.ThresholdIntensityd("image", channel.low, above=True, cval=channel.low),
             transforms.ThresholdIntensityd("image", channel.high, above=False, cval=channel.high),
-            transforms.NormalizeIntensityd("image", subtrahend=channel.mean, divisor=channel.std),
+            transforms.NormalizeIntensityd(
+                "image", subtrahend=torch.tensor(channel.mean), divisor=torch.tensor(channel.std)
+            ),
         ]
     )
     after = transforms.Compose(

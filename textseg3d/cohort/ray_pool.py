@@ -79,7 +79,7 @@ class RayPool:
         wants_gpu = work.device == "auto" or work.device.startswith("cuda")
         gpus = int(there.get("GPU", 0)) if wants_gpu else 0
         count = min(cases, workers or gpus or max(1, int(there.get("CPU", 1))))
-        self._class = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0)(Remote)
+        self._class: Any = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0)(Remote)
         self._work = json.dumps(work.to_json())
         self._actors: dict[int, _Actor] = {}
         self._started = 0

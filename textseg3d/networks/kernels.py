@@ -45,10 +45,13 @@ def norm_act(
         residual: of x's shape, or None.
         negative_slope: of the activation.
     """
-    kernels = kernels_for(x, residual, norm.weight, norm.bias)
+    weight, bias = norm.weight, norm.bias
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
+    kernels = kernels_for(x, residual, weight, bias)
     if kernels is not None:
         result: Tensor = kernels.instance_norm(
-            x, norm.weight, norm.bias, residual=residual, negative_slope=negative_slope
+            x, weight, bias, residual=residual, negative_slope=negative_slope
         )
         return result
     y = norm(x)

@@ -161,7 +161,10 @@ class PromptAttention(nn.Module):
     def project(self, image: Tensor, n_coarse: int) -> ImageProjections:
         """Project the image tokens [1, M, width], of which the first ``n_coarse`` are stride 8."""
         near = image[:, :n_coarse]
-        pairs = [layer.cross_attention.project(image) for layer in self.layers]
+        pairs = []
+        for layer in self.layers:
+            assert isinstance(layer, PromptLayer)
+            pairs.append(layer.cross_attention.project(image))
         return ImageProjections(pairs, near, self.image_attention.query(near))
 
     def forward(

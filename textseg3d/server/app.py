@@ -71,6 +71,22 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = Fa
     async def capabilities() -> Any:
         return describe(desk)
 
+    _image_routes(app, desk)
+    _job_routes(app, desk, vocabulary)
+
+    @app.get("/vocabulary")
+    async def wordings() -> Any:
+        return await asyncio.to_thread(completions, vocabulary)
+
+    _error_answers(app)
+    if page:
+        add_page(app)
+    return Guard(app, token, hosts, PAGE_PATHS if page else ())
+
+
+def _image_routes(app: FastAPI, desk: Desk) -> None:
+    """Upload a scan, look at it, delete it."""
+
     @app.post("/images", status_code=201, openapi_extra=SCAN_BODY)
     async def upload(request: Request) -> Any:
         limit = desk.limits.body_bytes
@@ -100,6 +116,10 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = Fa
     async def delete(name: str) -> Response:
         desk.delete_image(_image(desk, name))
         return Response(status_code=204)
+
+
+def _job_routes(app: FastAPI, desk: Desk, vocabulary: Vocabulary) -> None:
+    """Ask prompts of an image, follow the work, fetch what came out."""
 
     @app.post("/jobs", status_code=201, openapi_extra=JOB_BODY)
     async def submit(request: Request) -> Any:
@@ -142,9 +162,9 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = Fa
             raise HTTPException(404, "this prompt has no mask")
         return FileResponse(path, media_type="application/octet-stream")
 
-    @app.get("/vocabulary")
-    async def wordings() -> Any:
-        return await asyncio.to_thread(completions, vocabulary)
+
+def _error_answers(app: FastAPI) -> None:
+    """Errors as JSON: an id instead of what went wrong inside."""
 
     @app.exception_handler(FullError)
     async def full(request: Request, error: Exception) -> Response:
@@ -160,10 +180,6 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = Fa
     async def failed(request: Request, error: Exception) -> Response:
         number = error_id(error, request.url.path)
         return JSONResponse({"error": "internal error", "id": number}, 500)
-
-    if page:
-        add_page(app)
-    return Guard(app, token, hosts, PAGE_PATHS if page else ())
 
 
 def describe(desk: Desk) -> dict[str, Any]:

@@ -139,9 +139,7 @@ def train(
         start.apply(network)
     network = network.to(device)
     ranks.share_weights(network)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(network, settings.weight_decay), lr=0.0, betas=(0.9, 0.99)
-    )
+    optimizer = _optimizer(network, settings.weight_decay)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     prompts = PromptFeatures.build(encoder, source.targets).to(device)
     first = load_checkpoint(out, network, average, optimizer) if resume else 0
@@ -172,8 +170,8 @@ def train(
                 sample = to_device(next(loader), device)
                 loss, parts = forward(network, prompts, sample, machine.autocast)
                 (loss / settings.windows).backward()
-                for i, value in enumerate((loss.detach(), *parts.values())):
-                    figures[i] += float(value) / settings.windows
+                for i, value in enumerate((float(loss.detach()), *parts.values())):
+                    figures[i] += value / settings.windows
             ranks.average_gradients(network.parameters())
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
             optimizer.step()
@@ -244,6 +242,7 @@ def logits(
     """Stride → logits [P, ...] of a window (stride 1: of its crop), and presence logits [P]."""
     tokens, mask, pooled = prompts.select(sample.prompts, sample.wordings)
     corner, size = sample.fine_start, sample.fine_mask.shape[1:]
+    every = slice(None)
     half = tuple(slice(a // 2, (a + n) // 2) for a, n in zip(corner, size, strict=True))
     full = tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))
     x = sample.x[None] if autocast is not None else sample.x[None].float()
@@ -251,8 +250,8 @@ def logits(
         features = network.encode_image(x, sample.position)
         answer = network.answer(features, tokens, mask, pooled)
         eighth, quarter, two = coarse_to_fine(features, answer)
-        fine = network.fine_features(features.half[(..., *half)], x[(..., *full)])
-        one = dot(fine, answer.queries[0]) + upsample(two[(slice(None), *half)][:, None], 2)[:, 0]
+        fine = network.fine_features(features.half[(every, every, *half)], x[(every, every, *full)])
+        one = dot(fine, answer.queries[0]) + upsample(two[(every, *half)][:, None], 2)[:, 0]
     return {1: one, 2: two, 4: quarter, 8: eighth}, answer.presence
 
 
@@ -283,13 +282,14 @@ def _loader(
     )
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices and kernels; leave norms and biases alone."""
+def _optimizer(network: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices and kernels and leaves norms and biases alone."""
     trained = [p for p in network.parameters() if p.requires_grad]
-    return [
+    groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99))
 
 
 @torch.no_grad()

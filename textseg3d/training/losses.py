@@ -74,7 +74,8 @@ def total_loss(
         presence: logits [P]; truth: 1, 0 or -1 [P].
         known: stride → share of each cell whose truth is known [...].
     """
-    parts = {s: prompt_loss(levels[s], targets[s], known and known[s]) for s in levels}
+    known = known or {}
+    parts = {s: prompt_loss(levels[s], targets[s], known.get(s)) for s in levels}
     there = presence_loss(presence, truth)
     loss = torch.stack([LEVEL_WEIGHTS[s] * part for s, part in parts.items()]).sum()
     log = {f"stride{s}": float(part.detach()) for s, part in parts.items()}

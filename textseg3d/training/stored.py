@@ -252,7 +252,8 @@ class StoreDataset(WindowSource):
         self, image: Any, labels: Any, low: Sequence[int], high: Sequence[int], facts: _Facts
     ) -> tuple[Tensor, Tensor]:
         """The box from ``low`` to ``high``, padded where the scan ends."""
-        inner, target = [], []
+        inner: list[slice] = []
+        target: list[slice] = []
         for a, b, n in zip(low, high, labels.shape, strict=True):
             first = min(max(0, a), n - 1)
             last = max(min(n, b), first + 1)
@@ -262,7 +263,7 @@ class StoreDataset(WindowSource):
         values = np.asarray(image[(slice(None), *inner)])
         x = torch.tensor(facts.lowest)[:, None, None, None].expand(-1, *size).clone()
         for channel, (scale, shift) in enumerate(self.units):
-            x[(channel, *target)] = torch.from_numpy(values[channel] * scale + shift)
+            x[channel][tuple(target)] = torch.from_numpy(values[channel] * scale + shift)
         truth = torch.zeros(size, dtype=torch.int16)
         truth[tuple(target)] = torch.from_numpy(
             np.ascontiguousarray(np.asarray(labels[tuple(inner)]))

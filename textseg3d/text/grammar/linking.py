@@ -52,13 +52,17 @@ def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], l
     """One node per head; names that only describe an unknown word are returned apart."""
     nodes: list[Node] = []
     unknown = []
+    stranger: Phrase | None = None  # the place of a word that is not known
     for phrase in phrases:
         head = phrase.mentions[-1]
         if phrase.unknown_head is not None and not head.finding:
             unknown.append(head.text)  # "renal foobar" is not the kidney
+            if nodes and "in" in phrase.links and not nodes[-1].words.sides:
+                nodes[-1].words.add(Words(sides=phrase.words.sides, listed=phrase.words.listed))
             continue
         if "stranger" in phrase.links:
             unknown.append(head.text)  # nor is "foobar of the kidney"
+            stranger = None if head.finding else phrase
             continue
         groups: list[list[Mention]] = [[]]
         for mention in phrase.mentions:
@@ -68,7 +72,19 @@ def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], l
             groups[-1].append(mention)
         for group in groups:
             nodes.append(_node(group, phrase, refiner, first=group is groups[0]))
+        if stranger is not None and _reads(nodes[-1], stranger, refiner):
+            nodes[-1].containers.append([_node(stranger.mentions, stranger, refiner, first=True)])
+            unknown.remove(stranger.mentions[-1].text)
+        stranger = None
     return nodes, unknown
+
+
+def _reads(node: Node, stranger: Phrase, refiner: Refiner) -> bool:
+    """Whether a finding names an unknown word: "foobar in the spleen, possibly an infarct"."""
+    if not (node.finding and node.uncertain and node.cued and node.links <= {"comma"}):
+        return False
+    place = refiner.concept(stranger.mentions[-1].forms[0])
+    return not node.before and refiner.composed(node.mention, place) is not None
 
 
 def _belongs(one: Mention, other: Mention, refiner: Refiner) -> bool:
@@ -187,6 +203,9 @@ class Linker:
                 self._contain(node, targets)
             return
         elif not anchor.finding and previous is anchor:
+            if not links and node.words.sides and self._is_region(node):
+                self._contain(node, targets)  # "popliteal vein left leg"
+                return
             alone = not links or (links == {"comma"} and not node.words.sides)
             if alone and self._related(anchor, node) and not anchor.before:
                 self._narrow(anchor, node)
@@ -259,6 +278,9 @@ class Linker:
             self.refiner.concept(one.mention.forms[0]), self.refiner.concept(other.mention.forms[0])
         ) and (one.mention.forms[0].concept != other.mention.forms[0].concept)
 
+    def _is_region(self, node: Node) -> bool:
+        return self.refiner.concept(node.mention.forms[0]).category == "region"
+
     def _plausible(self, finding: Node, place: Node) -> bool:
         concept = self.refiner.concept(place.mention.forms[0])
         forms = finding.mention.forms
@@ -275,6 +297,7 @@ class Linker:
             joined = last is not None and node.links & {"and", "or"}
             if joined and last is not None and last.mention.adjective and not node.before:
                 self._share_head(last, node)
+                self._share_further(result, node)
                 result.append(node)
                 continue
             if last is None or not node.before or not joined:
@@ -287,6 +310,13 @@ class Linker:
                 last.role = "container"
             result.append(node)
         return result
+
+    def _share_further(self, listed: Sequence[Node], node: Node) -> None:
+        """Shares the head with all of "mediastinal, hilar or axillary lymphadenopathy"."""
+        for place, behind in zip(listed[-2::-1], listed[:0:-1]):
+            if not (behind.links and behind.links <= _LIST and place.mention.adjective):
+                return
+            self._share_head(place, node)
 
     def _share_head(self, place: Node, node: Node) -> None:
         """Reads "hepatic and renal cysts" as "hepatic cysts and renal cysts"."""

@@ -3,7 +3,8 @@
 Words of 5 to 7 letters may differ by one edit (insertion, deletion, substitution, or two
 neighbours swapped), longer ones by two. A side word is never the result of a guess: only swapped
 or doubled letters ("rigth", "lefft") are read as one, and a word that merely resembles a side
-word ("lecft", "riht") is reported as unclear, because a lost side is a wrong mask.
+word ("lecft", "riht") is reported as unclear, because a lost side is a wrong mask. A word that
+denies ("without", "excludes") is guessed from one edit at most.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.model import Correction
-from textseg3d.text.grammar.phrases import cue_words
+from textseg3d.text.grammar.phrases import cue_table, cue_words
 from textseg3d.text.grammar.tokens import Token, fold, join
 
 _MAX_UNKNOWN = 12
@@ -133,6 +134,7 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
             continue
         else:
             choices = speller_of(lexicon).candidates(word)
+            choices = tuple(c for c in choices if not _denies(c) or edit_distance(word, c, 1) <= 1)
             choices = _narrow(choices, result, at, lexicon)
         if len(choices) == 1:
             result[at] = tokens[at]._replace(norm=choices[0], raw=choices[0])
@@ -140,6 +142,17 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
         elif choices:
             ambiguous.append((tokens[at].raw, choices))
     return Spelling(result, tuple(corrections), tuple(ambiguous), tuple(side_like))
+
+
+@lru_cache(maxsize=1)
+def _denying_words() -> frozenset[str]:
+    cues = cue_table().values.items()
+    kinds = ("neg_pre", "neg_post", "neg_any", "neg_attr", "without", "exclude")
+    return frozenset(key[0] for key, cue in cues if len(key) == 1 and cue.kind in kinds)
+
+
+def _denies(word: str) -> bool:
+    return word in _denying_words()
 
 
 def _side_typo(word: str) -> tuple[str | None, bool]:

@@ -9,7 +9,7 @@ from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities
 from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.tokens import Token, fold
-from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS
+from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, read_tables
 from textseg3d.text.knowledge import normalise
 from textseg3d.text.knowledge.forms import pluralise
 
@@ -83,7 +83,24 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    return shared_heads(_describing(items), lexicon)
+    return shared_heads(_without_vague_heads(_describing(items), lexicon), lexicon)
+
+
+def _without_vague_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "DJ stent" and "tree-in-bud nodularity" as what their first word names."""
+    vague = read_tables("closed")["generic"]
+    result: list[Item] = []
+    for item in items:
+        last = result[-1] if result else None
+        if last is not None and last.kind == "mention" and lexicon.is_finding(last.value):
+            named = last.value.forms[0]
+            general = item.kind == "generic" or (
+                item.kind == "mention" and item.value.forms[0].concept in vague
+            )
+            if general and named.concept not in vague and named.source != "adjective":
+                continue
+        result.append(item)
+    return result
 
 
 def _describing(items: list[Item]) -> list[Item]:
@@ -127,6 +144,8 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
     rest = lexicon.match(tokens, first)
     if rest is None or rest.end != match.end or not _is_head(rest, lexicon):
         return match
+    if rest.surface in ("lesion", "lesions"):
+        return match  # without "lytic", "lesion" says nothing
     for end in range(first + 1, match.end):
         other = lexicon.match(tokens[at:end], 0)
         if other is not None and at + other.end == end and not lexicon.is_finding(other):
