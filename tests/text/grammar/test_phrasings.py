@@ -8,6 +8,13 @@ and uncertain ones). Then its faults were mended, so ``held_out`` is a regressio
 sides 98.6 %, sizes 97.8 %, status 96.4 % (28 of 29 negated and uncertain ones). A prompt with one
 target too many or too few counts against each of the three. One expectation in each of the two
 named fewer findings than its sentence has and was corrected.
+
+``unseen`` (249, again other concepts and templates) was written without a look at the grammar and
+committed before its first run, which had the right concepts in 93.6 % (233), the right sides in
+96.4 % (240), the right sizes in 96.8 % (241; 45 of the 47 with a size) and the right status in
+98.4 % (245; 49 of the 53 negated and uncertain ones, 92.5 %; no denial or doubt was invented). No
+expectation was changed afterwards. So on words that it had not met the grammar stayed below its
+aims; the faults with a general cause were mended then, and ``unseen`` is a regression test now.
 """
 
 from __future__ import annotations
@@ -48,8 +55,9 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
     assert len({row["text"] for row in ROWS}) == len(ROWS)
-    dev, held_out, fresh = half("dev"), half("held_out"), half("fresh")
+    dev, held_out, fresh, unseen = map(half, ("dev", "held_out", "fresh", "unseen"))
     assert min(len(dev), len(held_out)) >= 300
+    assert len(unseen) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
@@ -59,10 +67,12 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
         other: set[str] = set().union(*(key(row) for row in held_out))
         third: set[str] = set().union(*(key(row) for row in fresh))
         assert not one & other
+        fourth: set[str] = set().union(*(key(row) for row in unseen))
         assert not third & (one | other)
+        assert not fourth & (one | other | third)
 
 
-@pytest.mark.parametrize("split", ["dev", "held_out", "fresh"])
+@pytest.mark.parametrize("split", ["dev", "held_out", "fresh", "unseen"])
 def test_accuracy(split: str) -> None:
     rows = half(split)
     mistakes = {row["text"]: wrong(row, parse_prompt(row["text"])) for row in rows}

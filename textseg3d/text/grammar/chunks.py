@@ -146,6 +146,9 @@ class _Chunker:
     def _on_determiner(self, item: Item, at: int) -> None:
         self.pending.determiner = True
 
+    def _on_filler(self, item: Item, at: int) -> None:
+        self.pending.definite |= item.text.lower() == "the"
+
     def _attribute(self, kind: str, value: str) -> None:
         self.pending.attributes.append(Attribute(kind, value, self.not_next))
         self.not_next = False

@@ -10,6 +10,7 @@ from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import SIDE_ABBREVIATIONS
 
 _LEVELS = re.compile(r"[lctsd]|th")
+_VERTEBRA = re.compile(r"[ctl](\d{1,2})")
 _UNITS = ("mm", "cm", "x", "-", "ml")
 _CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 
@@ -25,6 +26,9 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             kept += [token._replace(norm=verb), token._replace(norm="not")]
         elif token.norm == "_" or _is_silent(before, token, after):
             continue
+        elif _next_level(kept, before, token):
+            level = kept[-2 if kept[-1].norm == "/" else -1].norm[0]
+            kept.append(token._replace(kind="word", norm=level + token.norm))
         elif kept and before is not None and _continues(kept[-1], before, token, after, lexicon):
             last = kept[-1]
             kept[-1] = Token(
@@ -33,6 +37,16 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
         else:
             kept.append(token)
     return kept
+
+
+def _next_level(kept: Sequence[Token], before: Token | None, token: Token) -> bool:
+    """Whether a number is the second vertebra of a disc: "L4/5", "C5-6"."""
+    if token.kind != "number" or before is None or before.norm not in ("/", "-"):
+        return False
+    last = kept[-2] if kept and kept[-1].norm == "/" and len(kept) > 1 else kept[-1]
+    upper = _VERTEBRA.fullmatch(last.norm)
+    touching = before.end == token.start and last.end == before.start
+    return touching and upper is not None and token.norm == str(int(upper[1]) + 1)
 
 
 def _is_silent(before: Token | None, token: Token, after: Token | None) -> bool:

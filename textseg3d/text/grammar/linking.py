@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from textseg3d.text.grammar.parts import Mention, Phrase, Words
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
+from textseg3d.text.knowledge import Concept
 
 _LIST = {"and", "or", "comma"}
 
@@ -169,7 +170,7 @@ class Linker:
         anchor, words = self.anchor, node.words
         if anchor is None or not (node.finding and anchor.finding and node.uncertain):
             return False
-        own = words.sides or words.sizes or words.determiner or words.count or node.before
+        own = words.sides or words.sizes or words.count or node.before
         follows = node.cued and node.links <= {"comma"} and not anchor.negated
         return follows and not anchor.uncertain and not own
 
@@ -206,6 +207,7 @@ class Linker:
             if not links and node.words.sides and self._is_region(node):
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
+            self._shared_side(anchor, node)
             alone = not links or (links == {"comma"} and not node.words.sides)
             if alone and self._related(anchor, node) and not anchor.before:
                 self._narrow(anchor, node)
@@ -278,6 +280,16 @@ class Linker:
             self.refiner.concept(one.mention.forms[0]), self.refiner.concept(other.mention.forms[0])
         ) and (one.mention.forms[0].concept != other.mention.forms[0].concept)
 
+    def _shared_side(self, anchor: Node, node: Node) -> None:
+        """Reads "right putamen and globus pallidus" as the right one of both."""
+        words, sides = node.words, anchor.words.sides
+        bare = not (words.sides or words.determiner or words.definite or node.before)
+        form, one = node.mention.forms[0], self.refiner.concept(node.mention.forms[0])
+        paired = one.side_rule == "paired" and form.side is None and not node.mention.plural
+        if node.links == {"and"} and bare and paired and not node.mention.sides and len(sides) == 1 and sides[0] != "both":
+            words.sides = list(sides)
+            self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
+
     def _is_region(self, node: Node) -> bool:
         return self.refiner.concept(node.mention.forms[0]).category == "region"
 
@@ -287,7 +299,21 @@ class Linker:
         if not forms:
             return True
         usual = [self.refiner.concept(form) for form in forms]
-        return any(self.refiner.fits(own, concept) or not own.containers for own in usual)
+        return any(
+            self.refiner.fits(own, concept) or not own.containers or self._beside(own, concept)
+            for own in usual
+        )
+
+    def _beside(self, finding: Concept, place: Concept) -> bool:
+        """Whether a part tells where a finding next to its organ lies ("effusion, left lobe")."""
+        wholes = self.refiner.family(place)[1:3]
+        tree = self.refiner.tree
+        return any(
+            whole in tree.concept(name).adjacent_to or name in tree.concept(whole).adjacent_to
+            for name in finding.containers
+            if name in tree
+            for whole in wholes
+        )
 
     def _distributed(self, targets: list[Node]) -> list[Node]:
         """Reads "left and right upper lobe nodules" and "hepatic and renal cysts" as two each."""

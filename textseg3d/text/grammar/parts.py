@@ -36,6 +36,7 @@ class Words:
     rank: int | None = None
     attributes: list[Attribute] = field(default_factory=list)
     determiner: bool = False
+    definite: bool = False  # "the"
 
     def __bool__(self) -> bool:
         kept = self.sides or self.sizes or self.volumes or self.attributes

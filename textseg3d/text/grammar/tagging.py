@@ -67,7 +67,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             attr = cue[1].value if cue and cue[0] == match.end and cue[1].kind == "attr" else None
             specific = whole[1] if whole and whole[0] == match.end else None
             items.append(Item("mention", match, _text(tokens, at, match.end), attr, specific))
-            at = match.end
+            at = match.end - _shared_word(tokens, at, match, lexicon)
         elif cue is not None:
             items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
             at = cue[0]
@@ -101,6 +101,17 @@ def _without_vague_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
                 continue
         result.append(item)
     return result
+
+
+def _shared_word(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> int:
+    """1 if a place ends in the word that a finding begins with: "L4-L5 disc protrusion"."""
+    end = match.end
+    if end - at < 2 or end >= len(tokens) or lexicon.is_finding(match):
+        return 0
+    if lexicon.match(tokens, end) is not None or cue_table().match(tokens, end) is not None:
+        return 0
+    after = lexicon.match(tokens, end - 1)
+    return int(after is not None and after.end > end and lexicon.is_finding(after))
 
 
 def _describing(items: list[Item]) -> list[Item]:

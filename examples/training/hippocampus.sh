@@ -3,7 +3,7 @@
 # evaluation on the 40 cases that fold 0 holds aside. DATA holds Dataset004_Hippocampus in nnU-Net's
 # layout, OUT gets everything else. Measured figures: docs/training.md.
 #
-#     bash examples/hippocampus.sh DATA OUT [STEPS]
+#     bash examples/training/hippocampus.sh DATA OUT [STEPS]
 set -euo pipefail
 export TEXTSEG3D_raw="$1" TEXTSEG3D_preprocessed="$2/preprocessed" TEXTSEG3D_results="$2/results"
 steps="${3:-2400}"

@@ -1,6 +1,6 @@
 """Fine-tuning against training from scratch: a structure that the bundled model never saw.
 
-    python examples/few_cases.py --atlases ../shared/data/atlases --out runs/few-cases
+    python examples/training/few_cases.py --atlases ../shared/data/atlases --out runs/few-cases
 
 Renders four atlas bodies as CT, with one label: the rectus abdominis muscle, which is not among
 ct-nano's concepts. Three bodies are trained on, the fourth is predicted from the prompt. All runs
@@ -37,7 +37,7 @@ RUNS = {
     "from ct-nano, decoder and fusion": ["--from", "ct-nano", "--tune", "decoder"],
     "from ct-nano, LoRA on the fusion": ["--from", "ct-nano", "--tune", "lora"],
 }
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "training.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 MARKS = ("<!-- few-cases -->", "<!-- /few-cases -->")
 
 

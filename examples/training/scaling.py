@@ -1,6 +1,6 @@
 """Measures training with one and with two processes, and writes the table of docs/training.md.
 
-    python examples/scaling.py --data ../shared/data --out runs/scaling
+    python examples/training/scaling.py --data ../shared/data --out runs/scaling
 
 Trains the hippocampus recipe for a few steps with 1 process (2 threads), 1 process (1 thread) and
 2 processes (1 thread each), the same windows per process and step; run it on an idle machine.
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "training.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 MARKS = ("<!-- scaling -->", "<!-- /scaling -->")
 BATCH = 2
 RUNS = ((1, 2), (1, 1), (2, 1))  # processes, threads of each
