@@ -286,7 +286,8 @@ class Linker:
         bare = not (words.sides or words.determiner or words.definite or node.before)
         form, one = node.mention.forms[0], self.refiner.concept(node.mention.forms[0])
         paired = one.side_rule == "paired" and form.side is None and not node.mention.plural
-        if node.links == {"and"} and bare and paired and not node.mention.sides and len(sides) == 1 and sides[0] != "both":
+        bare = bare and paired and not node.mention.sides
+        if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
             words.sides = list(sides)
             self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
 
