@@ -89,10 +89,12 @@ def test_memory_windows_and_flops_are_there(bench: tuple[Path, Path]) -> None:
 
 
 def test_exact_masks_are_those_of_the_reference(bench: tuple[Path, Path]) -> None:
-    """Random weights in bf16 leave some voxels on the other side of the threshold."""
+    """Random weights in bf16 leave some voxels on the other side of the threshold.
+
+    Fewer windows of a random network are another answer: the default is not compared here.
+    """
     found = figures(bench[0])
-    assert found["parity", "--exact", "Dice of all voxels"] > 0.9
-    assert found["parity", "default", "Dice of all voxels"] > 0.5
+    assert found["parity", "--exact", "Dice of all voxels"] > 0.95
     assert found["parity", "--exact", "windows"] >= found["parity", "default", "windows"]
 
 
