@@ -229,6 +229,7 @@ while kills < 10:
     if len(done) == len(arguments[0].cases):  # leave something to do for the next one
         draw.choice(done).unlink()
     print(kills, len(done))
+assert os.waitpid(run("killed"), 0)[1] == 0
 """
 
 
@@ -239,15 +240,13 @@ def test_ten_killed_runs_end_with_the_same_bytes(tmp_path):
         tmp_path / "raw" / "Dataset007_X",
         shapes=((24, 60, 60),) * count, spacings=((2.0, 1.0, 1.0),) * count,
     )  # fmt: skip
-    dataset, _, data = planned(folder, [1.5, 1.2, 1.2])
-    plans = Plans.from_dict(data)
+    plans = Plans.from_dict(planned(folder, [1.5, 1.2, 1.2])[2])
     plans.save(tmp_path / "plans.json")
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("10 ")
-    pipeline.preprocess_dataset(dataset, plans, "3d_fullres", tmp_path / "killed")
     store = pipeline.store_folder(tmp_path / "killed", plans.configuration("3d_fullres"))
     whole = pipeline.store_folder(tmp_path / "whole", plans.configuration("3d_fullres"))
     assert len(CaseStore(store).names()) == count
