@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +18,12 @@ from textseg3d.convert.plans import (
     read_resampling,
     resolve_configuration,
 )
+from textseg3d.convert.staging import staged_model
 from textseg3d.errors import ModelError, PlansError, UsageError
 from textseg3d.inference.closed.network import build_unet, match_names
 from textseg3d.inference.closed.spec import ClosedSpec
 from textseg3d.plans.jsonio import from_json, to_json
-from textseg3d.zoo import ModelCard, TrainingSource, verify_model, write_card
+from textseg3d.zoo import ModelCard, TrainingSource, write_card
 from textseg3d.zoo.card import file_sha256
 from textseg3d.zoo.tensors import read_header
 
@@ -81,12 +79,9 @@ def convert_nnunet(
         MissingDependencyError: without dynamic_network_architectures.
     """
     root, target = Path(source).expanduser(), Path(output).expanduser()
-    check_target(target, overwrite=overwrite)
     plans, dataset = read_json(root / "plans.json"), read_json(root / "dataset.json")
     members = fold_checkpoints(root, folds, checkpoint)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with staged_model(target, overwrite=overwrite) as staging:
         facts, hashes = None, {}
         for name, path in members.items():
             hashes[f"{name}/{checkpoint}"] = file_sha256(path)
@@ -105,31 +100,7 @@ def convert_nnunet(
             text = json.dumps(data, indent=1, ensure_ascii=False)
             (staging / name).write_text(text + "\n", encoding="utf-8")
         write_card(staging, _card(target.name, spec, dataset, licence))
-        verify_model(staging)
-        if target.exists():
-            shutil.rmtree(target)
-        staging.chmod(0o755)
-        os.replace(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raise where a model folder must not be written.
-
-    Raises:
-        UsageError: if the target exists, or holds other things than a model.
-    """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise UsageError(f"the output {target} is a file; name a folder that does not exist yet")
-    empty = not any(target.iterdir())
-    if not empty and not (target / "card.json").is_file():
-        raise UsageError(f"the output {target} holds other things than a model; name another")
-    if not empty and not overwrite:
-        raise UsageError(f"the output {target} exists already; use --overwrite or another -o")
 
 
 def fold_checkpoints(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.convert.child import extract_weights
-from textseg3d.convert.nnunet import check_target
 from textseg3d.convert.plans import read_architecture, read_json, resolve_configuration
+from textseg3d.convert.staging import staged_model
 from textseg3d.errors import ModelError, PlansError
 from textseg3d.inference.closed.network import match_names
 from textseg3d.inference.closed.spec import Architecture
@@ -26,7 +23,7 @@ from textseg3d.inference.open.engine import WEIGHTS_FILE, build_open
 from textseg3d.inference.open.spec import BANK_FILE, OpenSpec, TextModel
 from textseg3d.inference.open.texts import TEXT_WEIGHTS, write_bank
 from textseg3d.inference.prompts import ANYTHING
-from textseg3d.zoo import ModelCard, TrainingSource, verify_model, write_card
+from textseg3d.zoo import ModelCard, TrainingSource, write_card
 from textseg3d.zoo.card import file_sha256
 
 log = logging.getLogger(__name__)
@@ -348,21 +345,11 @@ def _made(
     target: Path, make: Callable[[Path], ModelCard], plans: Mapping[str, Any], *, overwrite: bool
 ) -> Path:
     """The model folder, complete or not at all."""
-    check_target(target, overwrite=overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with staged_model(target, overwrite=overwrite) as staging:
         card = make(staging)
         text = json.dumps(plans, indent=1, ensure_ascii=False)
         (staging / "plans.json").write_text(text + "\n", encoding="utf-8")
         write_card(staging, card)
-        verify_model(staging)
-        if target.exists():
-            shutil.rmtree(target)
-        staging.chmod(0o755)
-        os.replace(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 

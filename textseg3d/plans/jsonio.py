@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
-from textseg3d.errors import PlansError
+from textseg3d.errors import ModelError, PlansError
 from textseg3d.suggest import did_you_mean
 
 T = TypeVar("T")
+MAX_SPEC_BYTES = 4 * 2**20
 
 
 def to_json(value: Any) -> Any:
@@ -43,6 +46,33 @@ def from_json(kind: type[T], data: Any, where: str = "") -> T:
         return kind(**values)
     except TypeError as error:
         raise PlansError(f"{where or kind.__name__}: {error}") from None
+
+
+def save_spec(value: Any, path: Path) -> None:
+    """Write a dataclass as JSON into a folder that nobody reads yet."""
+    text = json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def load_spec(kind: type[T], path: Path, advice: str) -> T:
+    """Read a file of :func:`save_spec` from a model folder.
+
+    Args:
+        kind: the dataclass.
+        path: of the file.
+        advice: what to do about a file that does not fit.
+
+    Raises:
+        ModelError: if it cannot be read or does not fit.
+    """
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise ModelError(f"{path} is larger than {MAX_SPEC_BYTES} bytes")
+        return from_json(kind, json.loads(path.read_text(encoding="utf-8")))
+    except PlansError as error:
+        raise ModelError(f"{path}: {error}; {advice}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}") from None
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

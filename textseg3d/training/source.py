@@ -83,9 +83,6 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return 1 << 40
 
-    def __getitem__(self, index: int) -> Sample:
-        raise NotImplementedError
-
     def generator(self, index: int) -> torch.Generator:
         """The random numbers of one sample."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + index)

@@ -6,16 +6,13 @@ classes, only where it sees them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textseg3d.errors import ModelError, PlansError
-from textseg3d.plans.jsonio import from_json, to_json
+from textseg3d.errors import PlansError
+from textseg3d.plans.jsonio import load_spec, save_spec
 from textseg3d.zoo.verify import PARTS_FILE
-
-MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,7 @@ class PartsSpec:
 
     def save(self, folder: Path) -> None:
         """Write `parts.json` into a folder that nobody reads yet."""
-        text = json.dumps(to_json(self), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / PARTS_FILE).write_text(text + "\n", encoding="utf-8")
+        save_spec(self, folder / PARTS_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> PartsSpec:
@@ -92,12 +88,4 @@ class PartsSpec:
         Raises:
             ModelError: if it cannot be read or does not fit.
         """
-        path = folder / PARTS_FILE
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ModelError(f"{path} is larger than {MAX_BYTES} bytes")
-            return from_json(cls, json.loads(path.read_text(encoding="utf-8")))
-        except PlansError as error:
-            raise ModelError(f"{path}: {error}; delete its folder, it is a cache") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path} cannot be read as JSON: {error}") from None
+        return load_spec(cls, folder / PARTS_FILE, "delete its folder, it is a cache")

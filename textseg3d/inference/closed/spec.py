@@ -6,16 +6,14 @@ is looked up in them again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from textseg3d.errors import ModelError, PlansError
-from textseg3d.plans.jsonio import from_json, to_json
+from textseg3d.errors import PlansError
+from textseg3d.plans.jsonio import load_spec, save_spec
 
 SPEC_FILE = "nnunet.json"
-MAX_SPEC_BYTES = 4 * 2**20
 SCHEMES = (
     "CTNormalization",
     "ZScoreNormalization",
@@ -196,8 +194,7 @@ class ClosedSpec:
 
     def save(self, folder: Path) -> None:
         """Write `nnunet.json` into a folder that nobody reads yet."""
-        text = json.dumps(to_json(self), indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
+        save_spec(self, folder / SPEC_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> ClosedSpec:
@@ -206,12 +203,4 @@ class ClosedSpec:
         Raises:
             ModelError: if it cannot be read or does not fit.
         """
-        path = folder / SPEC_FILE
-        try:
-            if path.stat().st_size > MAX_SPEC_BYTES:
-                raise ModelError(f"{path} is larger than {MAX_SPEC_BYTES} bytes")
-            return from_json(cls, json.loads(path.read_text(encoding="utf-8")))
-        except PlansError as error:
-            raise ModelError(f"{path}: {error}; convert the model again") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path} cannot be read as JSON: {error}") from None
+        return load_spec(cls, folder / SPEC_FILE, "convert the model again")
