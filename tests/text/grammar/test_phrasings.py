@@ -15,6 +15,10 @@ committed before its first run, which had the right concepts in 93.6 % (233), th
 98.4 % (245; 49 of the 53 negated and uncertain ones, 92.5 %; no denial or doubt was invented). No
 expectation was changed afterwards. So on words that it had not met the grammar stayed below its
 aims; the faults with a general cause were mended then, and ``unseen`` is a regression test now.
+
+``a``, ``b`` and ``c`` (240 each, again other concepts and templates, also among one another) were
+written by people who saw only the tree's names and definitions, and committed before any of them
+was run.
 """
 
 from __future__ import annotations
@@ -55,21 +59,18 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
     assert len({row["text"] for row in ROWS}) == len(ROWS)
-    dev, held_out, fresh, unseen = map(half, ("dev", "held_out", "fresh", "unseen"))
-    assert min(len(dev), len(held_out)) >= 300
-    assert len(unseen) >= 200
+    assert min(len(half("dev")), len(half("held_out"))) >= 300
+    assert min(len(half(split)) for split in ("unseen", "a", "b", "c")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
         lambda row: {target["concept"] for target in row["targets"]},
     ):
-        one: set[str] = set().union(*(key(row) for row in dev))
-        other: set[str] = set().union(*(key(row) for row in held_out))
-        third: set[str] = set().union(*(key(row) for row in fresh))
-        assert not one & other
-        fourth: set[str] = set().union(*(key(row) for row in unseen))
-        assert not third & (one | other)
-        assert not fourth & (one | other | third)
+        seen: set[str] = set()
+        for split in ("dev", "held_out", "fresh", "unseen", "a", "b", "c"):
+            own: set[str] = set().union(*(key(row) for row in half(split)))
+            assert not seen & own, split
+            seen |= own
 
 
 @pytest.mark.parametrize("split", ["dev", "held_out", "fresh", "unseen"])
