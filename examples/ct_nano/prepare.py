@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from textseg3d.io import read_volume
 from textseg3d.preprocessing import resample, resample_labels, target_shape
@@ -139,10 +140,13 @@ def add_nodule(data: Path, name: str, labels: np.ndarray, table: dict) -> None:
     file, label = NODULES[name]
     drawn = read_volume(data / "train" / name / f"{file}.nii.gz").array[0] == label
     mask = resample_labels(drawn.astype(np.uint8), labels.shape) > 0
+    around = labels[ndimage.binary_dilation(mask, iterations=2)]
+    lung = np.bincount(around[np.isin(around, table.get("lungs", ()))], minlength=1).argmax()
     ids = []
     for i, old in enumerate(np.unique(labels[mask]).tolist(), NODULE_ID):
         labels[mask & (labels == old)] = i
         ids.append(i)
+        old = old or int(lung)  # outlines of air leave the nodule out
         for target, members_ in table.items():
             if old in members_:
                 table[target] = (*members_, i)
