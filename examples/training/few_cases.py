@@ -31,6 +31,7 @@ NAME = "Dataset900_Rectus"
 LABEL = "rectus_abdominis"
 SPACING_MM = (3.0, 3.0, 3.0)
 PATCH = [64, 64, 64]
+STEPS = 150
 RUNS = {
     "from scratch": [],
     "from ct-nano, all layers": ["--from", "ct-nano"],
@@ -78,10 +79,12 @@ def write_dataset(atlases: Path, folder: Path, cases: int = 4) -> None:
 
 
 def run(environment: dict[str, str], *arguments: str) -> str:
+    """What the command prints; its progress goes to the terminal."""
+    print(f"textseg3d {' '.join(arguments[:2])} …", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "textseg3d.cli", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: {done.stderr[-1500:]}")
+        raise SystemExit(f"textseg3d {' '.join(arguments)} ended with {done.returncode}")
     return done.stdout
 
 
@@ -89,13 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--atlases", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each run (%(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the table goes")
     args = parser.parse_args()
     out = args.out.resolve()
     environment = dict(os.environ)
     for kind in ("raw", "preprocessed", "results"):
         environment[f"TEXTSEG3D_{kind}"] = str(out / kind)
     if not (out / "raw" / NAME / "dataset.json").is_file():
+        print("rendering four bodies …", file=sys.stderr, flush=True)
         write_dataset(args.atlases, out / "raw" / NAME)
     dataset = str(out / "raw" / NAME)
     run(environment, "plan", "-d", dataset, "--preset", "ct-nano")
@@ -104,7 +109,10 @@ def main() -> None:
     plans["configurations"]["ct-nano"]["patch_size"] = PATCH
     path.write_text(json.dumps(plans, indent=1))
     run(environment, "preprocess", "-d", dataset, "-c", "ct-nano")
-    rows = ["| start | Dice of the fourth case | seconds |", "|---|---|---|"]
+    rows = [
+        f"| start, {args.steps} steps | Dice of the fourth case | seconds, its prediction included |",
+        "|---|---|---|",
+    ]
     for number, (name, options) in enumerate(RUNS.items()):
         begin = time.monotonic()
         shown = run(
@@ -115,9 +123,13 @@ def main() -> None:
         rows.append(f"| {name} | {dice:.3f} | {time.monotonic() - begin:.0f} |")
         print(rows[-1], flush=True)
     text = "\n".join((MARKS[0], *rows, MARKS[1]))
-    page = PAGE.read_text(encoding="utf-8")
+    page = args.page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-    PAGE.write_text(pattern.sub(lambda _: text, page), encoding="utf-8")
+    changed, count = pattern.subn(lambda _: text, page)
+    if not count:
+        raise SystemExit(f"{args.page} lacks the marks {' and '.join(MARKS)}; the table is above")
+    args.page.write_text(changed, encoding="utf-8")
+    print(f"written: {args.page}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_ignored_voxels_do_not_count(tmp_path):
     for s in (data[i] for i in range(6)):
         if s.case == "p00":
             assert s.known is not None
-            assert [tuple(k.shape) for k in s.known[1:]] == [m.shape[1:] for m in s.masks]
+            assert [tuple(k.shape[1:]) for k in s.known[1:]] == [m.shape[1:] for m in s.masks]
             assert 0 < float(s.known[1].mean()) < 1
         else:
             assert s.known is None

@@ -157,6 +157,7 @@ def _run_folder(args: argparse.Namespace) -> Path:
 
 def _job(args: argparse.Namespace, base: Path | None) -> _Job:
     from textseg3d.dataset import Dataset, dataset_folder
+    from textseg3d.dataset.case_notes import load_case_notes
     from textseg3d.plans import Plans
     from textseg3d.preprocessing.pipeline import store_folder
     from textseg3d.preprocessing.store import CaseStore
@@ -178,8 +179,10 @@ def _job(args: argparse.Namespace, base: Path | None) -> _Job:
     if base is not None:
         _check_base(plans, args.configuration, base, args)
     store = CaseStore(store_folder(prepared, plans.configuration(args.configuration)))
+    notes = load_case_notes(raw, [label.name for label in dataset.description.labels])
+    targets = dataset_targets(dataset.description, notes=notes)
     return _Job(
-        dataset, plans, args.configuration, configuration, dataset_targets(dataset.description),
+        dataset, plans, args.configuration, configuration, targets,
         store, _fold(args, dataset, prepared, raw), run,
     )  # fmt: skip
 
@@ -299,6 +302,7 @@ def _export(args: argparse.Namespace, job: _Job) -> None:
 def _validate(args: argparse.Namespace, job: _Job) -> None:
     from textseg3d.cli.logs import progress_reporter
     from textseg3d.evaluation.fold import SUMMARY, predict_cases, score_cases
+    from textseg3d.evaluation.protocols.nnunet import mean_dice
     from textseg3d.inference.segmenter import Segmenter
 
     out = job.run / "validation"
@@ -314,5 +318,5 @@ def _validate(args: argparse.Namespace, job: _Job) -> None:
     for name, values in job.targets.values.items():
         key = str(values[0] if len(values) == 1 else tuple(values))
         print(f"{name}\t{summary['mean'][key]['Dice']:.4f}")
-    print(f"mean\t{summary['foreground_mean']['Dice']:.4f}")
+    print(f"mean\t{mean_dice(summary):.4f}")
     logger.info("written: %s", out / SUMMARY)

@@ -1,17 +1,20 @@
 """`cases.json` beside dataset.json: what is known of single cases, where a label map is too little.
 
 nnU-Net ignores the file. It says which labels somebody looked for in a case (only those are
-verified negatives), and lists findings in free text with a mask each.
+verified negatives), and lists findings in free text with a mask each. Training, its validation and
+the scores of a fold go by it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from textseg3d.errors import InputError
 from textseg3d.plans.jsonio import from_json, to_json
+from textseg3d.suggest import did_you_mean
 
 FILE_NAME = "cases.json"
 
@@ -41,12 +44,24 @@ class CaseNotes:
     """One case.
 
     Attributes:
-        annotated: labels that were looked for; any other is unknown, not absent.
+        annotated: labels that were looked for; any other is unknown, not absent. None: all were.
         findings: texts with masks.
     """
 
-    annotated: tuple[str, ...]
+    annotated: tuple[str, ...] | None = None
     findings: tuple[Finding, ...] = ()
+
+    def looked_for(self, label: str) -> bool:
+        """Whether the case's label map says anything about a label."""
+        return self.annotated is None or label in self.annotated
+
+    def complete(self, label: str) -> bool:
+        """Whether it says all: no finding of the label has instances that may be missing."""
+        return all(f.exhaustive for f in self.findings if f.label == label)
+
+    def unknown(self, labels: Iterable[str]) -> frozenset[str]:
+        """Labels whose truth the case's label map does not tell, or not in full."""
+        return frozenset(n for n in labels if not (self.looked_for(n) and self.complete(n)))
 
 
 @dataclass(frozen=True)
@@ -54,11 +69,15 @@ class _Content:
     cases: dict[str, CaseNotes]
 
 
-def load_case_notes(folder: Path) -> dict[str, CaseNotes]:
+def load_case_notes(folder: Path, labels: Sequence[str] | None = None) -> dict[str, CaseNotes]:
     """Notes by case name; empty for a dataset that has none.
 
+    Args:
+        folder: of the dataset.
+        labels: names that the notes may use; None takes any.
+
     Raises:
-        InputError: if the file is damaged.
+        InputError: if the file is damaged, or names another label.
     """
     path = Path(folder) / FILE_NAME
     if not path.is_file():
@@ -67,7 +86,14 @@ def load_case_notes(folder: Path) -> dict[str, CaseNotes]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-    return from_json(_Content, {"cases": data}, f"{path}: ").cases
+    notes = from_json(_Content, {"cases": data}, f"{path}: ").cases
+    for case, note in notes.items():
+        used = [*(note.annotated or ()), *(f.label for f in note.findings if f.label is not None)]
+        unknown = [name for name in used if labels is not None and name not in labels]
+        if unknown:
+            hint = did_you_mean(unknown[0], labels or ())
+            raise InputError(f"{path}: case {case} names {unknown[0]!r}, no label{hint}")
+    return notes
 
 
 def case_notes_text(notes: dict[str, CaseNotes]) -> str:

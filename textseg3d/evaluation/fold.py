@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.dataset import Dataset, DatasetCase, read_case
+from textseg3d.dataset.case_notes import CaseNotes, load_case_notes
 from textseg3d.dataset.description import FILE_NAME, Description
 from textseg3d.errors import InputError
 from textseg3d.evaluation.protocols.folders import FilePair, FolderRequest, label_set, run_all
@@ -71,14 +72,22 @@ def score_cases(
 ) -> dict[str, Any]:
     """Score the label maps of ``out`` and write nnU-Net's ``summary.json`` beside them.
 
+    A label that ``cases.json`` does not list as looked for in a case is not scored there.
+
     Raises:
         InputError: if a prediction is missing.
     """
     request = FolderRequest(dataset.folder, out, dataset.folder / FILE_NAME)
     labels = label_set(request)
     wanted = set(names)
+    named = [label.name for label in dataset.description.labels]
+    notes = load_case_notes(dataset.folder, named)
     pairs = [
-        FilePair(case.label, out / f"{case.name}{dataset.description.file_ending}")
+        FilePair(
+            case.label,
+            out / f"{case.name}{dataset.description.file_ending}",
+            notes.get(case.name, CaseNotes()).unknown(named),
+        )
         for case in dataset.cases
         if case.name in wanted
     ]

@@ -16,11 +16,12 @@ def soft_dice_loss(
     """1 - soft Dice per prompt [P]; logits and target (fractions in [0, 1]) are [P, ...].
 
     Milletari et al., V-Net (3DV 2016), with plain sums in the denominator as nnU-Net has it.
-    ``known`` [...] weighs the voxels.
+    ``known``, [...] or one for each prompt, weighs the voxels.
     """
     p, t = logits.sigmoid().flatten(1), target.flatten(1)
     if known is not None:
-        p, t = p * known.flatten(), t * known.flatten()
+        weight = known.expand_as(logits).flatten(1)
+        p, t = p * weight, t * weight
     return 1 - (2 * (p * t).sum(1) + eps) / (p.sum(1) + t.sum(1) + eps)
 
 
@@ -31,20 +32,23 @@ def prompt_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> 
     cross-entropy of the target's own voxels, lightly weighted, keeps a thin structure from
     sinking: once its probability is near zero everywhere, Dice has no gradient left and the
     plain mean hardly sees a few hundred voxels (measured: spinal cord at logit -8 after 1,300
-    steps without it). ``known`` [...] weighs the voxels, 0 where the truth is not known.
+    steps without it). ``known``, [...] or one for each prompt, weighs the voxels, 0 where the truth
+    is not known.
     """
     logits, target = logits.float(), target.float()
     bce = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     if known is None:
         loss = bce.mean()
     else:
-        bce = bce * known
-        loss = bce.sum() / (known.sum() * len(bce)).clamp_min(1)
+        weight = known.float().expand_as(bce)
+        bce = bce * weight
+        loss = bce.sum() / weight.sum().clamp_min(1)
     there = target.flatten(1).any(1)
     if there.any():
         on, voxels = target[there].flatten(1), bce[there].flatten(1)
         own = (voxels * on).sum(1) / on.sum(1)
-        dice = soft_dice_loss(logits[there], target[there], known=known)
+        some = None if known is None else weight[there]
+        dice = soft_dice_loss(logits[there], target[there], known=some)
         loss = loss + (dice + OWN_WEIGHT * own).sum() / len(there)
     return loss
 
@@ -72,7 +76,7 @@ def total_loss(
         levels: stride → logits [P, ...]; stride 1 is the full-resolution crop.
         targets: stride → target fractions, same shapes.
         presence: logits [P]; truth: 1, 0 or -1 [P].
-        known: stride → share of each cell whose truth is known [...].
+        known: stride → share of each cell whose truth is known, [1 or P, ...].
     """
     known = known or {}
     parts = {s: prompt_loss(levels[s], targets[s], known.get(s)) for s in levels}

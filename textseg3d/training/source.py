@@ -6,7 +6,7 @@ samples that an undisturbed one would have seen, whatever the number of loader p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from textseg3d.plans.schema import Configuration
 from textseg3d.synthesis.noise import chance
 from textseg3d.training.cases import TargetEntry
 
+SEEN_MM = 12.0  # around what was drawn, an incomplete drawing is taken to be complete
 PRESENT_VOXELS = 20  # fewer voxels than this in the window: presence is not scored
 
 
@@ -35,7 +36,7 @@ class Sample:
         fine_mask: [P, d, h, w] of the crop.
         case: name, for the log.
         known: share of each cell whose truth is known, at strides 1 (of the crop), 2, 4, 8:
-            [d, h, w]; None where all of it is.
+            [1 or P, d, h, w]; None where all of it is.
     """
 
     x: Tensor
@@ -97,8 +98,12 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
         position: Tensor,
         ignore: Tensor | None = None,
         first: str | None = None,
+        incomplete: Container[str] = (),
     ) -> Sample:
         """Draw prompts for a window and make their masks.
+
+        An incomplete target is not asked where nothing of it is drawn, unless there is nothing
+        else to ask; elsewhere only the surroundings of what is drawn count.
 
         Args:
             rng: of this sample.
@@ -109,8 +114,11 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
             position: [3, 2], see :func:`textseg3d.preprocessing.window_position`.
             ignore: bool [D, H, W], voxels whose truth is not known.
             first: a target that is asked in any case.
+            incomplete: targets that may have more voxels than those drawn.
         """
-        prompts, wordings, table = self._draw_prompts(rng, known, labels, first)
+        prompts, wordings, table = self._draw_prompts(
+            rng, self._askable(known, labels, incomplete), labels, first
+        )
         masks = table[:, labels.long()].float()
         start = self._fine_start(rng, masks)
         crop = tuple(slice(s, s + n) for s, n in zip(start, self.fine_crop, strict=True))
@@ -118,10 +126,12 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
         voxels = masks.flatten(1).sum(1)
         enough = voxels >= self.present_voxels
         presence = torch.where(enough, 1.0, torch.where(voxels > 0, -1.0, 0.0))
+        partly = torch.tensor([self.targets[int(p)].name in incomplete for p in prompts])
+        presence[partly & (presence == 0)] = -1.0
+        sure = self._sure(masks, partly, ignore)
         unsure = None
-        if ignore is not None and bool(ignore.any()):
-            sure = (~ignore).float()[None]
-            unsure = [sure[0][crop], *(p[0] for p in _pyramid(sure))]
+        if sure is not None:
+            unsure = [sure[(slice(None), *crop)], *_pyramid(sure)]
         halves = [p.to(torch.float16) for p in _pyramid(masks)]
         return Sample(
             x.to(torch.bfloat16),
@@ -135,6 +145,28 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
             case,
             unsure,
         )
+
+    @staticmethod
+    def _askable(
+        known: Mapping[str, Sequence[int]], labels: Tensor, incomplete: Container[str]
+    ) -> Mapping[str, Sequence[int]]:
+        """Targets without those of which the window can say nothing."""
+        unsaid = [name for name in known if name in incomplete]
+        if not unsaid:
+            return known
+        found = set(labels.unique().tolist())
+        kept = {n: v for n, v in known.items() if n not in incomplete or found & set(v)}
+        return kept or known
+
+    def _sure(self, masks: Tensor, partly: Tensor, ignore: Tensor | None) -> Tensor | None:
+        """Voxels whose truth is known, float [1 or P, D, H, W]; None if all are."""
+        sure = None
+        if ignore is not None and bool(ignore.any()):
+            sure = (~ignore).float()[None]
+        if bool(partly.any()):
+            sure = torch.ones_like(masks) if sure is None else sure.repeat(len(masks), 1, 1, 1)
+            sure[partly] *= _widened(masks[partly], self.configuration.spacing)
+        return sure
 
     def _draw_prompts(
         self,
@@ -198,6 +230,16 @@ class WindowSource(Dataset):  # type: ignore[type-arg]
             ]
         z, y, x = (c // 2 * 2 for c in corner)
         return z, y, x
+
+
+def _widened(masks: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+    """Masks [P, D, H, W] and what is within 12 mm of them along the axes: a box, not a ball."""
+    for axis, step in enumerate(spacing_mm):
+        reach = [0, 0, 0]
+        reach[axis] = max(1, round(SEEN_MM / step))
+        size = [2 * n + 1 for n in reach]
+        masks = nn.functional.max_pool3d(masks, size, stride=1, padding=reach)
+    return masks
 
 
 def _pyramid(masks: Tensor) -> list[Tensor]:

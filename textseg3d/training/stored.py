@@ -3,7 +3,8 @@
 A window is read from the compressed store on its own; scans need not fit into memory. Most
 windows are drawn around a finding: first what (every target alike), then a case that has it,
 then one of its components (every one alike), so that small and rare ones are seen as often as
-large ones. A target of a case is there, or was looked for and is not: labels are complete.
+large ones. A target of a case is there, or was looked for and is not; what ``cases.json`` does not
+list as looked for is unknown there, and never asked.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class StoreDataset(WindowSource):
         augment: False gives the scans as they are (validation).
 
     Raises:
-        InputError: if a case is not in the store.
+        InputError: if a case is not in the store, or no case was searched for anything.
     """
 
     present_voxels = PRESENT_VOXELS
@@ -87,20 +88,28 @@ class StoreDataset(WindowSource):
         augment: bool = True,
     ) -> None:
         super().__init__(targets.entries, configuration, seed, prompts, fine_crop)
-        self.store, self.cases, self.augment = store, tuple(cases), augment
+        self.store, self.augment = store, augment
         self.values, self.ignore, self._labels = targets.values, targets.ignore, targets.labels
         self.order = plans.transpose_backward
         statistics = plans.foreground_intensity_properties_per_channel or {}
         schemes = plans.configuration(name).normalization_schemes or ()
         self.units = scan_units(schemes, statistics)
         self.records: dict[str, CaseRecord] = {}
-        for case in self.cases:
+        self.known: dict[str, dict[str, tuple[int, ...]]] = {}
+        self.incomplete: dict[str, frozenset[str]] = {}
+        for case in cases:
             record = store.record(case)
             if record is None:
                 raise InputError(
                     f"{store.folder} has no case {case}; run `textseg3d preprocess` first"
                 )
             self.records[case] = record
+            self.known[case], self.incomplete[case] = targets.known(case), targets.incomplete(case)
+        self.cases = tuple(case for case in cases if self._says_something(case))
+        if not self.cases:
+            raise InputError(
+                f"cases.json: none of the {len(cases)} cases was searched for any label"
+            )
         self.having = {n: [c for c in self.cases if self._has(c, n)] for n in self.index}
         self.describe = f"{len(self.targets)} targets, {len(self.cases)} cases"
         self._facts: dict[str, _Facts] = {}
@@ -123,8 +132,9 @@ class StoreDataset(WindowSource):
         truth = truth.clamp_min(0)
         there = name is not None and bool(torch.isin(truth, torch.tensor(self.values[name])).any())
         return self.sample(
-            rng, case, self.values, x, truth, position, ignore, name if there else None
-        )
+            rng, case, self.known[case], x, truth, position, ignore, name if there else None,
+            self.incomplete[case],
+        )  # fmt: skip
 
     def facts(self, case: str) -> _Facts:
         """Box, intensities and findings of a case; the whole of it is read once."""
@@ -191,7 +201,12 @@ class StoreDataset(WindowSource):
         return places
 
     def _has(self, case: str, name: str) -> bool:
-        return self.records[case].foreground_voxels.get(self._labels[name], 0) > 0
+        drawn = self.records[case].foreground_voxels.get(self._labels[name], 0) > 0
+        return drawn and name in self.known[case]
+
+    def _says_something(self, case: str) -> bool:
+        """Whether a target is drawn in a case, or was looked for and is not there."""
+        return any(n not in self.incomplete[case] or self._has(case, n) for n in self.known[case])
 
     def _arrays(self, case: str) -> tuple[Any, Any]:
         """Image [C, D, H, W] and labels [D, H, W] in (z, y, x) order."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from textseg3d.dataset.case_notes import CaseNotes
 from textseg3d.dataset.description import Description, Label
 from textseg3d.errors import InputError, PromptError
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
@@ -26,15 +28,32 @@ class DatasetTargets:
         values: target name → label values that make it up.
         labels: target name → its name in dataset.json.
         ignore: label value of voxels whose truth is not known.
+        notes: what ``cases.json`` says of single cases; a case without a note was searched for
+            every label.
     """
 
     entries: tuple[TargetEntry, ...]
     values: dict[str, tuple[int, ...]]
     labels: dict[str, str]
     ignore: int | None = None
+    notes: Mapping[str, CaseNotes] = field(default_factory=dict)
+
+    def known(self, case: str) -> dict[str, tuple[int, ...]]:
+        """Target → label values, for the targets that were looked for in a case."""
+        note = self.notes.get(case, CaseNotes())
+        return {n: v for n, v in self.values.items() if note.looked_for(self.labels[n])}
+
+    def incomplete(self, case: str) -> frozenset[str]:
+        """Targets of a case whose voxels may be more than those that were drawn."""
+        note = self.notes.get(case, CaseNotes())
+        return frozenset(n for n, label in self.labels.items() if not note.complete(label))
 
 
-def dataset_targets(description: Description, tree: KnowledgeTree | None = None) -> DatasetTargets:
+def dataset_targets(
+    description: Description,
+    tree: KnowledgeTree | None = None,
+    notes: Mapping[str, CaseNotes] | None = None,
+) -> DatasetTargets:
     """Targets of a dataset's labels.
 
     A label is looked up in the tree by its name, then by its wordings (key ``prompts``); the
@@ -72,7 +91,7 @@ def dataset_targets(description: Description, tree: KnowledgeTree | None = None)
         wordings = tuple(dict.fromkeys(w for w in (*own, *more) if w != name))[:MAX_WORDINGS]
         entries.append(TargetEntry(name, wordings, opposite))
         values[name], labels[name] = label.values, label.name
-    return DatasetTargets(tuple(entries), values, labels, description.ignore)
+    return DatasetTargets(tuple(entries), values, labels, description.ignore, notes or {})
 
 
 def _resolve(label: Label, tree: KnowledgeTree) -> Target | None:

@@ -42,10 +42,17 @@ class FolderRequest:
 
 @dataclass(frozen=True)
 class FilePair:
-    """A truth file and its prediction; None where the prediction is missing."""
+    """A truth file and its prediction.
+
+    Attributes:
+        truth: label map.
+        prediction: label map; None where it is missing.
+        unknown: names of labels that the truth file does not tell.
+    """
 
     truth: Path
     prediction: Path | None
+    unknown: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

@@ -106,11 +106,27 @@ def score_pair(pair: FilePair, *, labels: LabelSet, resample: bool) -> dict[str,
     assert pair.prediction is not None
     truth = read_labels(pair.truth)
     prediction = on_grid_of(truth, read_labels(pair.prediction), resample=resample)
+    return case_record(pair, truth.array[0], prediction, labels)
+
+
+def case_record(
+    pair: FilePair, truth: NDArray[Any], prediction: NDArray[Any], labels: LabelSet
+) -> dict[str, Any]:
+    """The record of one case; every figure of a label of unknown truth is NaN."""
+    metrics = score_labels(truth, prediction, labels.scored, labels.ignore)
+    for name, label in zip(labels.names, labels.scored, strict=True):
+        if name in pair.unknown:
+            metrics[str(label)] = dict.fromkeys(METRICS, float("nan"))
     return {
         "reference_file": str(pair.truth),
         "prediction_file": str(pair.prediction),
-        "metrics": score_labels(truth.array[0], prediction, labels.scored, labels.ignore),
+        "metrics": metrics,
     }
+
+
+def mean_dice(summary: dict[str, Any]) -> float:
+    """``foreground_mean``'s Dice over the labels that have one."""
+    return _nanmean([float(mean["Dice"]) for mean in summary["mean"].values()])
 
 
 def _check_plans(request: FolderRequest) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from textseg3d.dataset import Dataset
+from textseg3d.dataset.case_notes import CaseNotes, load_case_notes
 from textseg3d.dataset.description import FILE_NAME
 from textseg3d.errors import InputError
 from textseg3d.evaluation.grids import on_grid_of, read_labels
@@ -27,7 +28,7 @@ from textseg3d.evaluation.protocols.folders import (
     label_set,
     run_all,
 )
-from textseg3d.evaluation.protocols.nnunet import score_labels, summarise
+from textseg3d.evaluation.protocols.nnunet import case_record, mean_dice, summarise
 from textseg3d.evaluation.report import write_text
 from textseg3d.evaluation.selection.decide import clean_labels, decide_postprocessing
 from textseg3d.evaluation.selection.ensembling import ensemble_case
@@ -123,7 +124,7 @@ def find_best(
         summary = score_pairs(candidate.pairs, labels, processes=processes)
         candidate.folder.mkdir(parents=True, exist_ok=True)
         _write_json(candidate.folder / SUMMARY, summary)
-        dice[candidate.name] = float(summary["foreground_mean"]["Dice"])
+        dice[candidate.name] = mean_dice(summary)
         logger.info("%s: mean foreground Dice %.4f", candidate.name, dice[candidate.name])
     best = max(candidates, key=lambda c: (dice[c.name], -len(c.members)))
     where = f"{len(best.pairs)} validation cases of folds {', '.join(folds)} of {dataset.name}"
@@ -131,7 +132,7 @@ def find_best(
     cleaned = score_pairs(best.pairs, labels, rules.rules, processes=processes)
     _write_json(best.folder / CLEANED, cleaned)
     rules.save(best.folder / RULES_FILE)
-    selection = Selection(best, dice, rules, float(cleaned["foreground_mean"]["Dice"]))
+    selection = Selection(best, dice, rules, mean_dice(cleaned))
     _write_json(results / INFORMATION, _information(selection, dataset, names, folds, ensembles))
     return selection
 
@@ -144,6 +145,8 @@ def validation_pairs(dataset: Dataset, folder: Path, folds: Sequence[str]) -> tu
     """
     truths = {case.name: case.label for case in dataset.cases}
     ending = dataset.description.file_ending
+    names = [label.name for label in dataset.description.labels]
+    notes = load_case_notes(dataset.folder, names)
     found: dict[str, Path] = {}
     for fold in folds:
         validation = folder / f"fold_{fold}" / "validation"
@@ -158,7 +161,10 @@ def validation_pairs(dataset: Dataset, folder: Path, folds: Sequence[str]) -> tu
             if name in found:
                 raise InputError(f"{path} and {found[name]}: one case in two folds")
             found[name] = path
-    return tuple(FilePair(truths[name], found[name]) for name in sorted(found))
+    return tuple(
+        FilePair(truths[name], found[name], notes.get(name, CaseNotes()).unknown(names))
+        for name in sorted(found)
+    )
 
 
 def score_pairs(
@@ -183,11 +189,7 @@ def _score(pair: FilePair, *, labels: LabelSet, rules: tuple[Rule, ...]) -> dict
     truth = read_labels(pair.truth)
     found = on_grid_of(truth, read_labels(pair.prediction), resample=False)
     found = clean_labels(found, truth.spacing_mm, labels, rules)
-    return {
-        "reference_file": str(pair.truth),
-        "prediction_file": str(pair.prediction),
-        "metrics": score_labels(truth.array[0], found, labels.scored, labels.ignore),
-    }
+    return case_record(pair, truth.array[0], found, labels)
 
 
 def _same_cases(one: Candidate, other: Candidate) -> None:
@@ -223,7 +225,7 @@ def _ensemble(
             logger.info("no ensemble of %s and %s: no .npz (--npz)", one.name, other.name)
             return None
         target = out / f"{case}{ending}"
-        pairs.append(FilePair(first.truth, target))
+        pairs.append(FilePair(first.truth, target, first.unknown))
         if overwrite or not target.is_file():
             work.append((case, folders))
     out.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,8 @@ def decide_postprocessing(
     rules: list[Rule] = []
     for name, label in zip(labels.names, labels.scored):
         work = partial(_measure_pair, label=label, ignore=labels.ignore, rules=(labels, (*rules,)))
-        rule = decide_rule(name, run_all(work, pairs, processes))
+        told = [pair for pair in pairs if name not in pair.unknown]
+        rule = decide_rule(name, run_all(work, told, processes)) if told else None
         rules += [rule] if rule is not None else []
     return Postprocessing(tuple(rules), decided_on)
 
