@@ -71,6 +71,7 @@ EXTRAS = {
         "ipykernel>=6",
         "schemathesis>=4.0",
         "slicerio>=1.4",
+        "ray>=2.40",
         "slicer-core>=5.12",  # 3D Slicer's libraries without its window
         "PySide6-Essentials>=6.6",
         "jsonschema>=4.18",

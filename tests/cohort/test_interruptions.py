@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cohort.conftest import BAD, CASES, arguments, check_finished, records
+from tests.cohort.conftest import BAD, CASES, arguments, check_finished, records, write_scan
+from tests.io.dicom_files import broken_decoder, compressed_series
 
 KILLS = 20
 GOOD = CASES - len(BAD)
@@ -170,6 +171,23 @@ def test_a_daemonic_parent(commands, cohort, model, tmp_path, more):
     asked = ["-i", cohort / "case00.nii.gz", "-p", "liver", "-o", out, "--model", model, *more]
     assert commands.run(log, *asked, daemonic=True) == 0, log.read_text()
     assert (out / "case00__liver.nii.gz").is_file()
+
+
+def test_a_decoder_that_crashes_takes_no_other_case_with_it(commands, model, tmp_path):
+    """One process does all cases, but native decoders are not in it (rule D12)."""
+    out, log = tmp_path / "out", tmp_path / "log"
+    scans = [write_scan(tmp_path / "a.nii.gz", 1), tmp_path / "b", tmp_path / "c.nii.gz"]
+    compressed_series(scans[1])
+    write_scan(scans[2], 2)
+    crash = broken_decoder(tmp_path / "path", "os.kill(os.getpid(), signal.SIGSEGV)")
+    asked = ["-i", *scans, "-p", "liver", "-o", out, "--model", model, "--json-log"]
+    assert commands.run(log, *asked, environment={"PYTHONPATH": str(crash)}) == 5
+    found = {name: json.loads((out / f"{name}.json").read_text()) for name in "abc"}
+    assert [found[name]["status"] for name in "abc"] == ["ok", "bad_input", "ok"]
+    assert found["b"]["error"]["rule"] == "D12"
+    assert "SIGSEGV" in found["b"]["error"]["message"]
+    (case,) = [e for e in events(log, "error") if e["exit_code"] == 3]
+    assert "crashed (SIGSEGV)" in case["message"]
 
 
 def test_a_limit_on_files_is_a_full_disk_too(commands, cohort, model, tmp_path):

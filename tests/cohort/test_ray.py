@@ -20,6 +20,8 @@ SLOW_MACHINE = {
     "health_check_timeout_ms": 120_000,
     "worker_register_timeout_seconds": 600,
     "gcs_rpc_server_reconnect_timeout_s": 600,
+    # Ray starts workers with niceness 15: beside anything else that works here they would starve.
+    "worker_niceness": 0,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, generate_uid
 
 SERIES = "1.2.826.0.1.3680043.8.498.1"
 REFERENCE = "1.2.826.0.1.3680043.8.498.2"
@@ -80,3 +80,22 @@ def save(datasets, folder, prefix="IM", seed=1):
 def read_sorted(folder):
     """Data sets of a folder, as an oracle's input."""
     return [pydicom.dcmread(path) for path in sorted(Path(folder).glob("*.dcm"))]
+
+
+def compressed_series(folder, **tags):
+    """A JPEG-LS series, and its values in HU [k, rows, columns]."""
+    values = stored_values()
+    series = ct_series(values=values, **tags)
+    for ds in series:
+        ds.compress(JPEGLSLossless, generate_instance_uid=False)
+    return save(series, folder), values.astype(np.int32) - 1024
+
+
+def broken_decoder(folder, deed):
+    """A folder for PYTHONPATH with a `gdcm`, which pydicom asks first, that does a `deed`."""
+    folder.mkdir()
+    text = "import os, signal, sys, time\n"
+    text += "class Version:\n    GetVersion = staticmethod(lambda: '3.0.24')\n"
+    text += f"def __getattr__(name):\n    if not name.startswith('__'):\n        {deed}\n"
+    (folder / "gdcm.py").write_text(text + "    raise AttributeError(name)\n")
+    return folder

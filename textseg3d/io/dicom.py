@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.io import unzip
+from textseg3d.io.dicom_decoder import Decoder
 from textseg3d.io.dicom_index import index_folder
 from textseg3d.io.dicom_pixels import CodingFacts, decode_stack, same_pixels
 from textseg3d.io.dicom_slices import (
@@ -66,15 +67,15 @@ def read_dicom(path: Path, log: FindingLog, options: ReadOptions) -> Volume:
     used = {s.file.path: s.file for s in stack.slices}
     log.run("dicom-coding", CodingFacts(tuple(used.values())), options)
     check_voxel_count((len(stack.slices), *stack.slices[0].size), log, options)
-    stack = _without_copies(stack, log)
-    log.run("dicom-stack", stack, options)
-
-    grid = _regular_depth(stack.depth_mm)
-    rows, columns = stack.slices[0].size
-    frame = Frame((columns, rows, len(grid)), _affine(stack, grid, log))
-    log.run("frame", frame, options)
-    check_voxel_count(frame.shape, log, options)
-    pixels = decode_stack(stack.slices, log)
+    with Decoder(log) as decoder:
+        stack = _without_copies(stack, log, decoder)
+        log.run("dicom-stack", stack, options)
+        grid = _regular_depth(stack.depth_mm)
+        rows, columns = stack.slices[0].size
+        frame = Frame((columns, rows, len(grid)), _affine(stack, grid, log))
+        log.run("frame", frame, options)
+        check_voxel_count(frame.shape, log, options)
+        pixels = decode_stack(stack.slices, log, decoder)
     modality = files[0].modality
     check_voxels(pixels, log, options, modality)
     origin: list[int | None] = list(range(len(pixels)))
@@ -118,15 +119,16 @@ def _series(files: list[Any], log: FindingLog, options: ReadOptions) -> SeriesFa
         )
 
 
-def _without_copies(stack: Stack, log: FindingLog) -> Stack:
+def _without_copies(stack: Stack, log: FindingLog, decoder: Decoder) -> Stack:
     """Leave out slices that repeat the one before them, place and pixels alike (D2)."""
     keep = [0]
     for k in range(1, len(stack.slices)):
         last = keep[-1]
         apart = stack.depth_mm[k] - stack.depth_mm[last]
         moved = np.abs(stack.drift_mm[k] - stack.drift_mm[last]).max()
+        pair = stack.slices[last], stack.slices[k]
         copied = apart < 1e-3 and moved < 1e-3
-        if not (copied and same_pixels(stack.slices[last], stack.slices[k], log)):
+        if not (copied and same_pixels(*pair, log, decoder)):
             keep.append(k)
     dropped = len(stack.slices) - len(keep)
     if not dropped:

@@ -132,7 +132,7 @@ class ClampedFile(io.BufferedReader):
     """A file whose `read` never allocates more than is left of it, whatever length is asked."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+        super().__init__(io.FileIO(os.fspath(path)))  # pydicom adds the name to texts
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1) -> bytes:

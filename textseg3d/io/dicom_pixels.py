@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.io.dicom_index import ClampedFile, DicomFile
+from textseg3d.errors import InputError
+from textseg3d.io.dicom_decoder import Decoder, read_data, stored_frames
+from textseg3d.io.dicom_index import DicomFile
 from textseg3d.io.dicom_slices import Slice
 from textseg3d.io.findings import Finding, FindingLog, enforced, rule
 from textseg3d.io.options import ReadOptions
@@ -86,14 +87,19 @@ def _n19(facts: CodingFacts, options: ReadOptions) -> Iterator[Finding]:
         return
 
 
-def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
+def decode_stack(slices: Sequence[Slice], log: FindingLog, decoder: Decoder) -> NDArray[Any]:
     """Pixels [k, rows, columns] in HU (CT) or rescaled units.
 
     int16 where all values fit, else int32 or int64; float32 where slopes or intercepts are
     not whole.
 
+    Args:
+        slices: from the first to the last.
+        log: gets what the pixels show.
+        decoder: for compressed pixels.
+
     Raises:
-        InputError: D7 too few pixels, or pixels that do not decode.
+        InputError: D7 too few pixels, or pixels that do not decode; D12 a decoder that crashed.
     """
     rows, columns = slices[0].size
     whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
@@ -101,7 +107,7 @@ def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
     padded = 0
     place = {id(s): k for k, s in enumerate(slices)}
     for file, members in _by_file(slices):
-        for s, stored in _frames(file, members, log):
+        for s, stored in _frames(file, members, log, decoder):
             values, padding = _rescaled(s, stored, whole)
             padded += padding
             while whole and not _fits(values, volume.dtype):
@@ -113,14 +119,14 @@ def decode_stack(slices: Sequence[Slice], log: FindingLog) -> NDArray[Any]:
     return volume
 
 
-def same_pixels(a: Slice, b: Slice, log: FindingLog) -> bool:
+def same_pixels(a: Slice, b: Slice, log: FindingLog, decoder: Decoder) -> bool:
     """Whether two slices hold the same values.
 
     Raises:
         InputError: one of them cannot be decoded.
     """
     first, second = (
-        next(_frames(s.file, [s], log))[1].astype(np.float64) * s.slope + s.intercept
+        next(_frames(s.file, [s], log, decoder))[1].astype(np.float64) * s.slope + s.intercept
         for s in (a, b)
     )
     return bool(np.array_equal(first, second))
@@ -139,48 +145,43 @@ def _by_file(slices: Sequence[Slice]) -> list[tuple[DicomFile, list[Slice]]]:
 
 
 def _frames(
-    file: DicomFile, members: Sequence[Slice], log: FindingLog
+    file: DicomFile, members: Sequence[Slice], log: FindingLog, decoder: Decoder
 ) -> Iterator[tuple[Slice, NDArray[Any]]]:
     """Stored values [rows, columns] of some frames of one file."""
-    import pydicom
-    from pydicom.pixels import pixel_array
-
-    frames = int(file.header.get("NumberOfFrames") or 1)
-    rows, columns = members[0].size
-    bits = int(file.header.BitsAllocated)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with ClampedFile(file.path) as opened:
-                data = pydicom.dcmread(opened, force=True)
-            stored_bytes = len(data.PixelData or b"") if "PixelData" in data else None
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged DICOM raises anything
-        _undecodable(file, error, log)
-    if stored_bytes is None:
-        log.reject("D7", f"{file.path.name} has no pixel data; export the series again")
+    size = members[0].size
     raw = transfer_syntax(file) in _uncompressed()
-    expected, got = rows * columns * frames * bits // 8, stored_bytes
-    if raw and (got < expected or got > expected + 1 + expected % 2):
+    arrays = _read_raw(file, members, log) if raw else decoder.frames(file.path, _indices(members))
+    for s in members:
+        try:
+            stored = next(arrays)
+        except (MemoryError, InputError):
+            raise
+        except Exception as error:  # damaged DICOM raises anything, and so do decoders
+            _undecodable(file, error, log)
+        if stored.shape != size:
+            log.reject("D7", f"{file.path.name} decodes to {stored.shape}, not {size}")
+        native = raw or transfer_syntax(file) == _RLE
+        yield s, _used_bits(stored, file.header) if native else stored
+
+
+def _indices(members: Sequence[Slice]) -> list[int]:
+    return [s.frame for s in members]
+
+
+def _read_raw(file: DicomFile, members: Sequence[Slice], log: FindingLog) -> Iterator[NDArray[Any]]:
+    """Stored values of some frames of an uncompressed file, once it has as many as it says."""
+    data = read_data(file.path)
+    got = len(data.PixelData or b"")
+    rows, columns = members[0].size
+    frames = int(file.header.get("NumberOfFrames") or 1)
+    expected = rows * columns * frames * int(file.header.BitsAllocated) // 8
+    if got < expected or got > expected + 1 + expected % 2:
         log.reject(
             "D7",
             f"{file.path.name} has {got} bytes of pixels, {rows} x {columns} x {frames} need "
             f"{expected}; the file is truncated or its size is wrong",
         )
-    for s in members:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                stored = pixel_array(data, index=s.frame, raw=True)
-        except MemoryError:
-            raise
-        except Exception as error:  # so do decoders
-            _undecodable(file, error, log)
-        if stored.shape != (rows, columns):
-            log.reject("D7", f"{file.path.name} decodes to {stored.shape}, not {(rows, columns)}")
-        native = raw or transfer_syntax(file) == _RLE
-        yield s, _used_bits(stored, file.header) if native else stored
+    yield from stored_frames(data, _indices(members))
 
 
 def _uncompressed() -> set[str]:

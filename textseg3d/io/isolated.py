@@ -69,8 +69,18 @@ def check_in_child(
     log.reject("D12", f"the decoder failed on this data ({reason[0][:160]}); do not use it")
 
 
+_in_child = False
+
+
+def may_crash() -> bool:
+    """Whether this process is a child that was made to decode, so that it may as well do it."""
+    return _in_child
+
+
 def limit_memory(memory_bytes: int) -> None:
-    """Limit the address space of this process, where the system knows such a limit."""
+    """Limit the address space of this process, a child, where the system knows such a limit."""
+    global _in_child
+    _in_child = True
     try:
         import resource
     except ImportError:  # Windows knows no such limit
@@ -78,6 +88,17 @@ def limit_memory(memory_bytes: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     wanted = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+def limit_cpu(seconds: int) -> None:
+    """Let the system kill this process once it has computed for so long, where it can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    wanted = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted, hard))
 
 
 def main() -> int:

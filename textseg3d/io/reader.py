@@ -39,8 +39,8 @@ def read_volume(
 ) -> Volume:
     """Read a scan strictly: every rule of `check_scan`, and nothing guessed.
 
-    DICOM pixels are decoded in this process; `check_scan(isolate=True)` looks at data that are
-    not trusted in a child first.
+    Compressed DICOM pixels are decoded in a child process, as native decoders can crash on
+    damaged data (D12); everything else is read here.
 
     Args:
         path: NIfTI, NRRD or MetaImage file, DICOM file, folder or zip.
