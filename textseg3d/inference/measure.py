@@ -54,25 +54,18 @@ def measure_instances(mask: PackedMask, volume: Volume) -> tuple[list[Instance],
     Returns:
         The instances, and the number of components in all.
     """
-    import cc3d
-
-    if not mask.bits.size:
-        return [], 0
-    crop = mask.crop()
-    labels, count = cc3d.connected_components(crop, connectivity=26, return_N=True)
+    runs = runs_of(mask)
+    label, count = runs.components()
     if not count:
         return [], 0
-    runs = Runs.of(crop)
-    label = labels[runs.z, runs.y, runs.first].astype(np.int64)
-    del labels
     length = runs.length
-    voxels = np.bincount(label, length, count + 1)
-    sums = np.bincount(label, runs.sums(crop, volume.array[0][mask.box]), count + 1)
+    voxels = np.bincount(label, length, count)
+    sums = runs.sums(label, count, volume.array[0][mask.box][mask.crop()])
     middle = (runs.z, runs.y, (runs.first + runs.last) / 2)
-    centres = np.stack([np.bincount(label, m * length, count + 1) for m in middle], axis=1)
-    order = np.argsort(-voxels[1:], kind="stable")[:MAX_INSTANCES] + 1
+    centres = np.stack([np.bincount(label, m * length, count) for m in middle], axis=1)
+    order = np.argsort(-voxels, kind="stable")[:MAX_INSTANCES]
     by_label = np.argsort(label, kind="stable")
-    edges = np.searchsorted(label[by_label], np.arange(count + 2))
+    edges = np.searchsorted(label[by_label], np.arange(count + 1))
     origin = np.array([s.start for s in mask.box], dtype=np.float64)
     instances = []
     for one in order:
@@ -87,7 +80,13 @@ def measure_instances(mask: PackedMask, volume: Volume) -> tuple[list[Instance],
                 float(sums[one] / voxels[one]),
             )
         )
-    return instances, int(count)
+    return instances, count
+
+
+def runs_of(mask: PackedMask) -> Runs:
+    """Runs of a mask; their z, y, x count from the start of its box."""
+    z, y, x = (s.stop - s.start for s in mask.box)
+    return Runs.of_bits(mask.bits, (z, y, x))
 
 
 def axial_diameter_mm(
@@ -117,10 +116,10 @@ def side_warning(
     if midline is None or not mask.voxels:
         return None
     depth, _, width = mask.shape
-    crop = mask.crop()
-    per_x = np.add.reduce(crop.view(np.uint8).reshape(-1, crop.shape[2]), axis=0, dtype=np.int64)
-    per_z = np.array([np.count_nonzero(plane) for plane in crop])
-    x = mask.box[2].start + float((per_x * np.arange(len(per_x))).sum() / per_x.sum())
+    runs = runs_of(mask)
+    length = runs.length
+    x = mask.box[2].start + float((length * (runs.first + runs.last)).sum() / 2 / length.sum())
+    per_z = np.bincount(runs.z, length)
     slices = np.flatnonzero(per_z) + mask.box[0].start
     low_slices = ((slices + 0.5) * len(midline) / depth).astype(int).clip(0, len(midline) - 1)
     middles = midline[low_slices]
