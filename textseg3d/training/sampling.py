@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -63,21 +64,12 @@ class WindowDataset(WindowSource):
         The volume is deformed, lit, given findings, and acquired.
         """
         labels, image = self._load(case.name)
-        depth, height, width = labels.shape
-        shape = (
-            min(depth + 8, int(uniform(rng, 40, 160))) if chance(rng, 0.7) else min(depth, 160),
-            min(int(uniform(rng, 95, 150)), height + 20),
-            min(int(uniform(rng, 110, 170)), width + 30),
-        )
-        slack = max(0.0, (depth - shape[0]) / 2)
-        centre = torch.tensor(
-            [
-                depth / 2 + uniform(rng, -slack, slack),
-                height / 2 + uniform(rng, -8, 8),
-                width / 2 + uniform(rng, -8, 8),
-            ]
-        )
-        coordinates = random_map(rng, shape, centre)
+        shape = self._field_of_view(rng, labels.shape)
+        centre = []
+        for n, size, least in zip(labels.shape, shape, (0.0, 8.0, 8.0), strict=True):
+            slack = max(least, (n - size) / 2)
+            centre.append(n / 2 + uniform(rng, -slack, slack))
+        coordinates = random_map(rng, shape, torch.tensor(centre))
         if chance(rng, 0.6):
             self._move_organs(rng, case, labels, coordinates)
         moved = sample(labels, coordinates, "nearest", 0.0).round().to(torch.uint8)
@@ -98,6 +90,24 @@ class WindowDataset(WindowSource):
             hu = remap(rng, hu)
         known = insert_findings(rng, case, hu, moved, self.set.spacing_mm)
         return acquire(rng, hu).clamp_(-1024, 3071), moved, known
+
+    @staticmethod
+    def _field_of_view(rng: torch.Generator, size: Sequence[int]) -> tuple[int, int, int]:
+        """Shape of the sample: from a whole torso to a few slices, now and then a narrow view."""
+        depth, height, width = size
+        if chance(rng, 0.7):
+            depth = min(depth + 8, int(uniform(rng, 40, 160)))
+        elif chance(rng, 0.5):
+            depth = min(depth + 8, int(uniform(rng, 12, 60)))
+        else:
+            depth = min(depth, 160)
+        if chance(rng, 0.12):  # a heart or a spine alone
+            return depth, int(uniform(rng, 36, 100)), int(uniform(rng, 36, 110))
+        return (
+            depth,
+            min(int(uniform(rng, 95, 150)), height + 20),
+            min(int(uniform(rng, 110, 170)), width + 30),
+        )
 
     def _move_organs(
         self, rng: torch.Generator, case: TrainingCase, labels: Tensor, coordinates: Tensor
