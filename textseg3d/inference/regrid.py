@@ -1,10 +1,10 @@
 """From logits on the network's grid to masks and probabilities on the scan's own grid.
 
 Trilinear interpolation, in the voxel convention of ``align_corners=False``, then a threshold
-at 0 (a tie is background). An interpolated value is a convex combination of its corners, so it
-can only be positive next to a positive corner: everything else is False without looking.
-Values are made one slice at a time by separate multiplications and additions, so that a voxel
-gets the same bits whatever part of the volume is evaluated.
+at 0 (a tie is background). An interpolated value is a convex combination of its corners, so
+where all eight agree about the threshold the answer is known without looking: only the cells
+along surfaces are interpolated. Values are made by separate multiplications and additions, so
+that a voxel gets the same bits whatever part of the volume is evaluated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from textseg3d.inference.masks import PackedMask
 
 Triple = tuple[int, int, int]
 Float = np.float32
+_CELLS = 8192  # interpolated at once
 
 
 @dataclass(frozen=True)
@@ -77,32 +78,112 @@ def mask_of_planes(
     positive = logits > 0
     if not positive.any():
         return PackedMask.empty(shape)
-    box = []
-    for axis, axis_map in enumerate(maps):
-        hit = np.flatnonzero(positive.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(axis_map.touched_by(int(hit[0]), int(hit[-1])))
+    shadow = positive.any(axis=0)
+    hits = [np.flatnonzero(a) for a in (positive.any((1, 2)), shadow.any(1), shadow.any(0))]
+    box = [m.touched_by(int(hit[0]), int(hit[-1])) for m, hit in zip(maps, hits)]
     if any(s.start == s.stop for s in box):  # a coarse output can step over every positive sample
         return PackedMask.empty(shape)
+    crop = _decided([m.part(s) for m, s in zip(maps, box)], logits, positive)
     z, y, x = box
-    crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
-    for index, plane in _planes(logits, [m.part(s) for m, s in zip(maps, box)], skip=True):
-        np.greater(plane, 0, out=crop[index])
     return PackedMask.pack(shape, (slice(z.start + first, z.stop + first), y, x), crop)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The input cells of one axis, and what is interpolated in each.
+
+    Attributes:
+        low, high: input samples on either side of a cell [n]; a cell with many outputs is there
+            several times.
+        out: output samples [n, k]; the last one repeats where there are fewer.
+        weight: float32 [n, k], share of ``high``.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    out: NDArray[np.int64]
+    weight: NDArray[Float]
+
+    @classmethod
+    def of(cls, axis_map: AxisMap) -> _Cells:
+        """Cells of an axis that are used at all."""
+        _, start, count = np.unique(axis_map.low, return_index=True, return_counts=True)
+        most = -(-len(axis_map.low) // len(start))
+        times = -(-count // most)
+        which = np.repeat(np.arange(len(start)), times)
+        again = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
+        end = (start + count)[which, None] - 1
+        out = np.minimum((start[which] + again * most)[:, None] + np.arange(most), end)
+        first = out[:, 0]
+        return cls(axis_map.low[first], axis_map.high[first], out, axis_map.weight[out])
+
+
+def _decided(
+    maps: list[AxisMap], logits: NDArray[Float], positive: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Whether each output is positive; interpolates only in cells whose corners disagree."""
+    first = [int(m.low[0]) for m in maps]
+    part = tuple(slice(f, int(m.high[-1]) + 1) for f, m in zip(first, maps))
+    maps = [AxisMap(m.low - f, m.high - f, m.weight) for f, m in zip(first, maps)]
+    every = some = positive[part]
+    for axis in range(3):
+        last = every.shape[axis] - 1
+        high = np.minimum(np.arange(last + 1) + 1, last)
+        every = every & every.take(high, axis)
+        some = some | some.take(high, axis)
+    crop = every
+    for axis in (2, 1, 0):  # rows and planes are copied whole
+        crop = crop.take(maps[axis].low, axis)
+    cells = [_Cells.of(m) for m in maps]
+    mixed = (some & ~every)[np.ix_(*(c.low for c in cells))]
+    where = np.nonzero(mixed)
+    values = np.ascontiguousarray(logits[part])
+    for begin in range(0, len(where[0]), _CELLS):
+        chosen = [w[begin : begin + _CELLS] for w in where]
+        _interpolate(cells, chosen, values, crop)
+    return crop
+
+
+def _interpolate(
+    cells: list[_Cells],
+    chosen: list[NDArray[np.int64]],
+    values: NDArray[Float],
+    crop: NDArray[np.bool_],
+) -> None:
+    """Decide the outputs of some cells; multiplications and additions as in :func:`_planes`."""
+    z, y, x = cells
+    a, b, c = chosen
+    _, height, width = values.shape
+    rows = [(z.low[a], z.high[a]), (y.low[b], y.high[b]), (x.low[c], x.high[c])]
+    flat = values.ravel()
+    weight_z, weight_y, weight_x = (k.weight[i].T for k, i in zip(cells, chosen))
+    other_z, other_y, other_x = Float(1) - weight_z, Float(1) - weight_y, Float(1) - weight_x
+    planes = []
+    for at_z in rows[0]:
+        lines = []
+        for at_y in rows[1]:
+            base = (at_z * height + at_y) * width
+            low, high = flat[base + rows[2][0]], flat[base + rows[2][1]]
+            lines.append(low * other_x + high * weight_x)
+        planes.append(lines[0] * other_y[:, None] + lines[1] * weight_y[:, None])
+    result = planes[0] * other_z[:, None, None] + planes[1] * weight_z[:, None, None]
+    _, out_height, out_width = crop.shape
+    out_zy = (z.out[a].T * out_height)[:, None] + y.out[b].T
+    index = (out_zy * out_width)[:, :, None] + x.out[c].T
+    crop.reshape(-1)[index] = result > 0
 
 
 def logits_to_probability(logits: NDArray[Float], shape: Triple) -> NDArray[Float]:
     """Sigmoid of the interpolated logits, float32 [D, H, W]."""
     maps = [AxisMap.between(n, m) for n, m in zip(logits.shape, shape)]
     result = np.empty(shape, dtype=Float)
-    for index, plane in _planes(logits, maps, skip=False):
+    for index, plane in _planes(logits, maps):
         result[index] = 1 / (1 + np.exp(-plane.clip(-80, 80)))
     return result
 
 
-def _planes(
-    logits: NDArray[Float], maps: list[AxisMap], *, skip: bool
-) -> Iterator[tuple[int, NDArray[Float]]]:
-    """Interpolated slices [H, W] by index along z; with ``skip``, those that can be positive.
+def _planes(logits: NDArray[Float], maps: list[AxisMap]) -> Iterator[tuple[int, NDArray[Float]]]:
+    """Interpolated slices [H, W] by index along z.
 
     The array that is handed out is overwritten by the next one.
     """
@@ -110,7 +191,6 @@ def _planes(
     first_row, end_row = int(to_y.low.min()), int(to_y.high.max()) + 1
     rows_low, rows_high = to_y.low - first_row, to_y.high - first_row
     wx, wy = to_x.weight, to_y.weight[:, None]
-    relevant = np.any(logits > 0, axis=(1, 2)) if skip else np.ones(len(logits), dtype=bool)
     kept: dict[int, NDArray[Float]] = {}
 
     def in_plane(z: int) -> NDArray[Float]:
@@ -122,8 +202,6 @@ def _planes(
     second = np.empty_like(first)
     for index, weight in enumerate(to_z.weight):
         low, high = int(to_z.low[index]), int(to_z.high[index])
-        if not (relevant[low] or relevant[high]):
-            continue
         kept = {z: kept[z] if z in kept else in_plane(z) for z in (low, high)}
         np.multiply(kept[low], Float(1) - weight, out=first)
         np.multiply(kept[high], weight, out=second)
