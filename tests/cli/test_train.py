@@ -22,7 +22,7 @@ RESULTS = f"results/{NAME}/PromptTrainer__nnUNetPlans__3d_fullres/fold_0"
 def trained(tmp_path_factory):
     """Plan, preprocess and train with the command line; yields the folder and the printed lines."""
     folder = tmp_path_factory.mktemp("train")
-    write_dataset(folder / "raw" / NAME)
+    name_the_liver_anew(write_dataset(folder / "raw" / NAME) / "dataset.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("textseg3d.preprocessing.fingerprinting.FOREGROUND_SAMPLES", 30_000)
         for kind in ("raw", "preprocessed", "results"):
@@ -35,21 +35,33 @@ def trained(tmp_path_factory):
         yield folder
 
 
+def name_the_liver_anew(path):
+    """A structure that nobody knows by name, with words that only this dataset has."""
+    data = json.loads(path.read_text())
+    data["labels"] = {"zorblax" if n == "liver" else n: v for n, v in data["labels"].items()}
+    data["prompts"]["zorblax"] = ["zorblax node", "glowing lump of Smith"]
+    path.write_text(json.dumps(data))
+
+
 def dice(found: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
 def test_an_unseen_phantom_is_segmented_from_text(trained, tmp_path):
-    """Wordings that training used or the tree knows, Dice >= 0.8; what is absent stays empty."""
+    """Wordings that the dataset or the tree has, Dice >= 0.8; what is absent stays empty."""
     hu, labels = phantom(100, spleen=False)
     scan = tmp_path / "unseen.nii.gz"
     write_nifti(scan, hu)
-    prompts = {"left kidney": 1, "the right kidney": 2, "hepatic parenchyma": 3, "spleen": 4}
+    prompts = {
+        "left kidney": 1, "kidney of the left flank": 1, "the right kidney": 2, "spleen": 4,
+        "zorblax": 3, "the zorblax node": 3, "segment the glowing lump of Smith": 3,
+    }  # fmt: skip
     model = str(trained / RESULTS / "model")
     out = tmp_path / "out"
     command = ["predict", "-i", str(scan), "--model", model, "-o", str(out), "--quiet", "-p"]
     assert main([*command, *prompts]) == 0
     record = json.loads((out / "unseen.json").read_text())
+    assert {entry["text"] for entry in record["prompts"]} == set(prompts)
     foreground = int((labels > 0).sum())
     for entry in record["prompts"]:
         image = nib.load(out / entry["mask"])

@@ -54,7 +54,7 @@ def _prompt_masks(folder: Path, volume: Any, prompts: list[str]) -> dict[str, ND
     from textseg3d.inference.prompts import Vocabulary
     from textseg3d.zoo import ModelCard
 
-    requests = Vocabulary(ModelCard.read(folder).concepts).understand_all(prompts)
+    requests = Vocabulary.of(ModelCard.read(folder)).understand_all(prompts)
     names = {r.text: r.names[0] for r in requests if r.status == "ok" and len(r.names) == 1}
     masks = reference_masks(folder, volume, list(dict.fromkeys(names.values())))
     return {text: volume.to_source(masks[name].view(np.uint8)) > 0 for text, name in names.items()}

@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     folder = find_model(args.model or default_model())
     card = ModelCard.read(folder)
-    vocabulary = Vocabulary(card.concepts)
+    vocabulary = Vocabulary.of(card)
     options = ExportOptions(
         args.format,
         args.combine,

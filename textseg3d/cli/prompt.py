@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textseg3d.errors import PromptError
 
 if TYPE_CHECKING:
     from textseg3d.text.grammar import ParsedPrompt, PromptTarget
+    from textseg3d.zoo.card import ModelCard
 
 HELP = (
     "Show how prompts are understood: finding, anatomy, side, size, negation. Exit code 0 if every "
@@ -38,11 +38,14 @@ def run(args: argparse.Namespace) -> int:
         PromptError: for a text that is too long or has control characters.
     """
     from textseg3d.text.grammar import check_prompt, parse_prompt
+    from textseg3d.text.knowledge.own import with_own_words
 
-    known = known_concepts(args.model)
+    card = known_model(args.model)
+    known = None if card is None else card.concepts
     for text in args.texts:
         check_prompt(text)
-    parsed = [parse_prompt(text, known=known) for text in args.texts]
+    tree = with_own_words({} if card is None else card.wordings)
+    parsed = [parse_prompt(text, tree, known) for text in args.texts]
     if args.json:
         print(json.dumps([prompt.to_json() for prompt in parsed], ensure_ascii=False, indent=2))
     else:
@@ -51,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     return PromptError.exit_code if refused else 0
 
 
-def known_concepts(model: str | None) -> Sequence[str] | None:
-    """Names of the concepts of a model's card; None if no model is named and none is bundled.
+def known_model(model: str | None) -> ModelCard | None:
+    """A model's card; None if no model is named and none is bundled.
 
     Raises:
         ModelError: if the named model is not there or its card is damaged.
@@ -61,12 +64,12 @@ def known_concepts(model: str | None) -> Sequence[str] | None:
     from textseg3d.zoo.find import default_model, find_model, known_models, local_folder
 
     if model is not None:
-        return ModelCard.read(find_model(model)).concepts
+        return ModelCard.read(find_model(model))
     name = default_model()
     for entry in known_models():
         folder = local_folder(entry) if entry.name == name else None
         if folder is not None:
-            return ModelCard.read(folder).concepts
+            return ModelCard.read(folder)
     return None
 
 

@@ -289,6 +289,7 @@ def _export(args: argparse.Namespace, job: _Job) -> None:
         summary=f"Trained on {job.dataset.name} by `textseg3d train`.",
         modalities=tuple(dict.fromkeys(OTHER_MODALITIES.get(c, "MR") for c in channels)),
         concepts=tuple(concepts),
+        wordings=job.targets.own,
         weights_licence="unspecified",
         training_sources=(
             TrainingSource(job.dataset.name, licence, "images and labels", cases),

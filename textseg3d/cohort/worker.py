@@ -154,7 +154,7 @@ class Worker:
         from textseg3d.inference.prompts import Vocabulary
 
         if prompts not in self._context:
-            names = context_names(Vocabulary(self.segmenter.concepts), prompts)
+            names = context_names(Vocabulary.of(self.segmenter.card), prompts)
             self._context[prompts] = [name for name in names if name not in prompts]
         return self._context[prompts]
 

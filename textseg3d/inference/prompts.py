@@ -8,7 +8,7 @@ order, count, exclusions) becomes the recipe by which `compose` makes the mask.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from textseg3d.text.normalise import normalise_text
 if TYPE_CHECKING:
     from textseg3d.text.grammar import ParsedPrompt, Place, PromptTarget
     from textseg3d.text.knowledge import Concept, KnowledgeTree, Side
+    from textseg3d.zoo import ModelCard
 
 MAX_PROMPTS = 1000
 ANYTHING = "*"
@@ -76,20 +77,35 @@ class Vocabulary:
     Args:
         names: canonical names of the model's card; :data:`ANYTHING` stands for any text.
         tree: knowledge tree; None loads the bundled one.
+        wordings: name → more texts that mean it; they join the bundled tree.
     """
 
-    def __init__(self, names: Iterable[str], tree: KnowledgeTree | None = None) -> None:
-        from textseg3d.text.knowledge import load_tree
+    def __init__(
+        self,
+        names: Iterable[str],
+        tree: KnowledgeTree | None = None,
+        wordings: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        from textseg3d.text.knowledge.own import with_own_words
 
         given = tuple(names)
         self.anything = ANYTHING in given
         self.names = tuple(name for name in given if name != ANYTHING)
-        self.tree = load_tree() if tree is None else tree
+        self.wordings = dict(wordings or {})
+        self.tree = with_own_words(self.wordings) if tree is None else tree
         self._by_text = {normalise_text(name): name for name in self.names}
+        for name, texts in self.wordings.items():
+            for text in texts:
+                self._by_text.setdefault(normalise_text(text), name)
         self._by_key: dict[_Key, str] = {}
         for name in self.names:
             for concept, side in self._lookup(name):
                 self._by_key.setdefault(self._key(concept.name, side), name)
+
+    @classmethod
+    def of(cls, card: ModelCard) -> Vocabulary:
+        """What the model of a card knows."""
+        return cls(card.concepts, wordings=card.wordings)
 
     def understand(self, text: str) -> PromptRequest:
         """Parse one prompt and find what it asks of this model.

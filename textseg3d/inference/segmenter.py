@@ -111,7 +111,7 @@ class Segmenter:
             engine = Engine(
                 loaded.network, loaded.configuration, runtime, window_policy, accumulator
             )
-        self._predictor = Predictor(loaded, engine, Vocabulary(loaded.card.concepts), exporter)
+        self._predictor = Predictor(loaded, engine, Vocabulary.of(loaded.card), exporter)
 
     @property
     def card(self) -> ModelCard:

@@ -107,7 +107,7 @@ def ground_report(
     """
     from textseg3d.inference.prompts import Vocabulary
 
-    vocabulary = Vocabulary(segmenter.concepts)
+    vocabulary = Vocabulary.of(segmenter.card)
     wanted = ("positive", "uncertain") if uncertain else ("positive",)
     asked = [f for f in report.findings if f.status in wanted]
     prompts: dict[str, None] = {}

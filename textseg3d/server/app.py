@@ -61,7 +61,7 @@ def build_app(desk: Desk, token: str, hosts: tuple[str, ...], *, page: bool = Fa
         page: also serve the page for browsers.
     """
     app = FastAPI(title="textseg3d", version=textseg3d.__version__, docs_url=None, redoc_url=None)
-    vocabulary = Vocabulary(desk.segmenter.concepts)
+    vocabulary = Vocabulary.of(desk.segmenter.card)
 
     @app.get("/healthz")
     async def healthz() -> Any:
@@ -308,7 +308,8 @@ def completions(vocabulary: Vocabulary) -> list[dict[str, Any]]:
             wordings = vocabulary.tree.wordings(vocabulary.tree.resolve_label(name))
         except PromptError:  # a class of a converted model that the tree has no place for
             wordings = []
-        found.append({"name": name, "wordings": [text for text in wordings if text != name]})
+        every = dict.fromkeys([*vocabulary.wordings.get(name, ()), *wordings])
+        found.append({"name": name, "wordings": [text for text in every if text != name]})
     return found
 
 

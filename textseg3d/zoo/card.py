@@ -99,6 +99,7 @@ class ModelCard:
         evaluations: measured scores, with how they were measured.
         limits: where it is known to fail, one sentence each.
         intended_use: what it is for.
+        wordings: concept → further texts that mean it, where the knowledge tree has not got them.
         files: path inside the folder (with "/") → hash and size; `card.json` itself is not there.
     """
 
@@ -112,12 +113,16 @@ class ModelCard:
     evaluations: tuple[Evaluation, ...] = ()
     limits: tuple[str, ...] = ()
     intended_use: str = "Research use only; not a medical device."
+    wordings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for attribute in ("name", "version", "weights_licence"):
             if not getattr(self, attribute):
                 raise ModelError(f"the model card has an empty {attribute!r}")
+        unknown = sorted(set(self.wordings) - set(self.concepts))
+        if unknown:
+            raise ModelError(f"the model card has wordings of {unknown[0]!r}, which is no concept")
         for path in self.files:
             check_relative_path(path)
 
