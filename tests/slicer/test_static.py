@@ -15,7 +15,8 @@ from textseg3d.text.knowledge import load_tree
 EXTENSION = Path(__file__).resolve().parents[2] / "slicer"
 MODULE = EXTENSION / "TextSeg3D"
 LIBRARY = MODULE / "TextSeg3DLib"
-# The rules of slicer-extension-catalog-entry-schema-v1.0.1, in short.
+# The rules of slicer-extension-catalog-entry-schema-v1.0.2, in short.
+SCHEMA = "slicer-extension-catalog-entry-schema-v1.0.2.json"
 TEXT = {"type": "string"}
 INDEX_SCHEMA = {
     "type": "object",
@@ -23,7 +24,7 @@ INDEX_SCHEMA = {
     "additionalProperties": False,
     "properties": {
         **{name: TEXT for name in ("$schema", "category", "scm_url", "scm_revision")},
-        "build_subdirectory": TEXT,
+        **{name: TEXT for name in ("build_subdirectory", "dicom_support_rule")},
         "scm_type": {"enum": ["git", "local"]},
         "build_dependencies": {"type": "array", "items": TEXT},
         "enabled": {"type": "boolean"},
@@ -50,6 +51,9 @@ def test_cmake_lists_are_the_tree():
 def test_index_entry_is_valid():
     entry = json.loads((EXTENSION / "TextSeg3D.json").read_text())
     jsonschema.validate(entry, INDEX_SCHEMA)
+    assert entry["$schema"].partition("#")[0].endswith(f"/{SCHEMA}")
+    project = re.search(r"project\((\w+)\)", (EXTENSION / "CMakeLists.txt").read_text()).group(1)
+    assert project == "TextSeg3D"  # the entry's own name, as the index asks
     assert (EXTENSION / "LICENSE.txt").read_text() == (EXTENSION.parent / "LICENSE").read_text()
 
 
