@@ -13,6 +13,8 @@ import torch
 from tests.training.phantoms import LABELS, phantom, write_dataset, write_nifti
 from textseg3d.cli.main import main
 from textseg3d.plans import Plans
+from textseg3d.text.bank import EmbeddingBank
+from textseg3d.zoo import ModelCard
 
 NAME = "Dataset007_Phantom"
 RESULTS = f"results/{NAME}/PromptTrainer__nnUNetPlans__3d_fullres/fold_0"
@@ -144,7 +146,10 @@ def test_fold_must_be_one(trained, monkeypatch, capsys):
 
 
 def test_low_rank_tuning_changes_the_fusion_alone(trained, monkeypatch):
-    """The trained model is the base; only matrices of the fusion differ after the merge."""
+    """The trained model is the base; only matrices of the fusion differ after the merge.
+
+    Also with a modality token, which the base had not: no tensor comes or goes for it.
+    """
     from safetensors.torch import load_file
 
     path = trained / "preprocessed" / NAME / "nnUNetPlans.json"
@@ -160,6 +165,7 @@ def test_low_rank_tuning_changes_the_fusion_alone(trained, monkeypatch):
     command = ["train", "7", "mine", "0", "--from", str(base), "--tune", "lora", "--steps", "3"]
     command += ["--batch", "1", "--validate-every", "0", "--no-validation", "--loaders", "0"]
     command += ["--learning-rate", "0.5"]  # three steps must show after rounding to bf16
+    command += ["--modality-token"]
     assert main([*command, "--quiet"]) == 0
     run = trained / "results" / NAME / "PromptTrainer__nnUNetPlans__mine" / "fold_0"
     before, after = (load_file(m / "model.safetensors") for m in (base, run / "model"))
@@ -167,3 +173,9 @@ def test_low_rank_tuning_changes_the_fusion_alone(trained, monkeypatch):
     changed = {k for k in before if not torch.equal(before[k], after[k])}
     assert changed
     assert all(k.startswith("prompt.") and before[k].ndim == 2 for k in changed)
+    made = Plans.load(run / "model" / "plans.json").configuration("mine")
+    assert made.text.modality_token
+    assert "computed tomography" in EmbeddingBank.load(run / "model" / "bank.safetensors")
+    card = ModelCard.read(run / "model")
+    assert card.modalities == ("CT",)
+    assert card.wordings["zorblax"] == ("zorblax node", "glowing lump of Smith")

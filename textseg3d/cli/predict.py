@@ -75,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--exact", action="store_true", help="no shortcut: half-patch steps over the whole scan")
     add(
+        "--modality",
+        choices=("CT", "MR", "PET"),
+        help="of the scans, for a model with a modality token (DICOM says it itself)",
+    )
+    add(
         "--max-memory",
         metavar="SIZE",
         help="what the process may hold, such as 2G; the work is cut to fit, or refused at once",
@@ -164,11 +169,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _refuse_existing(mine, options, args)
     _stop_on_sigterm()
+    stated = {} if args.modality is None else {"modality": args.modality}
     work = Work(
         folder,
         args.device,
         options,
-        predict={"exact": args.exact, **{name: getattr(args, name) for name in READING}},
+        predict={"exact": args.exact, **stated, **{name: getattr(args, name) for name in READING}},
         limits=limits,
         describe=args.describe,
         mode="overwrite" if args.overwrite else "resume" if args.resume else "new",

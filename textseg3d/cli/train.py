@@ -89,6 +89,10 @@ def _add_dataset_arguments(group: argparse._ArgumentGroup) -> None:
         help="what --from changes: all, decoder and fusion, or a rank-8 part of the fusion",
     )  # fmt: skip
     group.add_argument(
+        "--modality-token", action="store_true",
+        help="tell the network with each prompt whether the scan is CT, MR or PET",
+    )  # fmt: skip
+    group.add_argument(
         "--validate-every", type=int, default=500, metavar="N",
         help="score validation windows every N steps (500; 0: never)",
     )  # fmt: skip
@@ -170,13 +174,17 @@ def _train_prepared(args: argparse.Namespace) -> int:
             raise UsageError(f"a prepared training set needs {flag}; see `textseg3d train --help`")
     if args.fold is not None:
         raise UsageError(f"a prepared training set has no folds, got {args.fold!r}")
-    for name in ("val", "val_best", "npz", "no_validation", "patience"):
+    for name in ("val", "val_best", "npz", "no_validation", "patience", "modality_token"):
         if getattr(args, name):
             flag = name if name == "val_best" else name.replace("_", "-")
             raise UsageError(f"--{flag} is for datasets; a prepared training set has no fold")
     tune_process()
     plans = Plans.load(Path(args.plans))
     configuration = plans.configuration(args.configuration)
+    if configuration.text.modality_token:
+        raise UsageError(
+            f"{args.plans} asks for a modality token; a prepared training set is CT alone"
+        )
     data = TrainingSet.load(Path(args.data))
     first, start = True, None
     if args.base is not None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TEXT = "ct-nano"  # the model whose text encoder is taken
 STEPS = 5000
-OTHER_MODALITIES = {"ct": "CT", "pet": "PET", "pt": "PET"}  # every other channel counts as MR
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +173,9 @@ def _job(args: argparse.Namespace, base: Path | None) -> _Job:
     plans, dataset, run = Plans.load(path), Dataset.load(raw), _run_folder(args)
     width = load_encoder(_texts(args, base)).embed_dim
     configuration = prompted_configuration(
-        plans, args.configuration, network=args.network, embed_dim=width
-    )
+        plans, args.configuration, network=args.network, embed_dim=width,
+        modality_token=args.modality_token or _had_modality_token(args),
+    )  # fmt: skip
     if base is not None:
         _check_base(plans, args.configuration, base, args)
     store = CaseStore(store_folder(prepared, plans.configuration(args.configuration)))
@@ -185,6 +185,16 @@ def _job(args: argparse.Namespace, base: Path | None) -> _Job:
         dataset, plans, args.configuration, configuration, targets,
         store, _fold(args, dataset, prepared, raw), run,
     )  # fmt: skip
+
+
+def _had_modality_token(args: argparse.Namespace) -> bool:
+    """Whether the run that goes on, or is validated, was started with one."""
+    from textseg3d.plans import Plans as Loaded
+
+    path = _run_folder(args) / "plans.json"
+    if not ((args.resume or args.val) and path.is_file()):
+        return False
+    return Loaded.load(path).configuration(args.configuration).text.modality_token
 
 
 def _check_base(plans: Plans, name: str, base: Path, args: argparse.Namespace) -> None:
@@ -281,23 +291,33 @@ def _export(args: argparse.Namespace, job: _Job) -> None:
     )
     data = json.loads(job.dataset.description.path.read_text(encoding="utf-8"))
     licence = str(data.get("licence") or data.get("license") or "unspecified")
-    channels = [c.casefold() for c in job.dataset.description.channel_names]
-    cases = len(job.fold["train"])
+    cases = job.fold["train"]
     card = ModelCard(
         name=f"{job.dataset.name}-{job.name}-fold_{args.fold}",
         version="0",
         summary=f"Trained on {job.dataset.name} by `textseg3d train`.",
-        modalities=tuple(dict.fromkeys(OTHER_MODALITIES.get(c, "MR") for c in channels)),
+        modalities=_modalities(job, cases),
         concepts=tuple(concepts),
         wordings=job.targets.own,
         weights_licence="unspecified",
         training_sources=(
-            TrainingSource(job.dataset.name, licence, "images and labels", cases),
+            TrainingSource(job.dataset.name, licence, "images and labels", len(cases)),
         ),
         limits=("Knows only what the dataset shows.",),
     )  # fmt: skip
     write_card(job.model, card)
     logger.info("model written to %s", job.model)
+
+
+def _modalities(job: _Job, cases: Sequence[str]) -> tuple[str, ...]:
+    """Of the cases where all say theirs, otherwise of the channels."""
+    from textseg3d.text.modality import channel_modality
+
+    notes = job.targets.notes
+    found = [note.modality for case in cases if (note := notes.get(case)) and note.modality]
+    if len(found) < len(cases):
+        found += [channel_modality(c) for c in job.dataset.description.channel_names]
+    return tuple(dict.fromkeys(found))
 
 
 def _validate(args: argparse.Namespace, job: _Job) -> None:
@@ -308,11 +328,12 @@ def _validate(args: argparse.Namespace, job: _Job) -> None:
 
     out = job.run / "validation"
     prompts = {label: name for name, label in job.targets.labels.items()}
-    names = job.fold["val"]
+    names, token = job.fold["val"], job.configuration.text.modality_token
     segmenter = Segmenter(job.model, device=args.device)
     with progress_reporter(args) as on_progress:
         predict_cases(
             segmenter, job.dataset, names, prompts, out, probabilities=args.npz,
+            modalities={case: job.targets.modality(case) for case in names if token},
             on_progress=on_progress,
         )  # fmt: skip
     summary = score_cases(job.dataset, names, out)

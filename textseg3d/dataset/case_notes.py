@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from textseg3d.errors import InputError
 from textseg3d.plans.jsonio import from_json, to_json
@@ -46,10 +47,12 @@ class CaseNotes:
     Attributes:
         annotated: labels that were looked for; any other is unknown, not absent. None: all were.
         findings: texts with masks.
+        modality: "CT", "MR" or "PET", in a dataset that mixes them; None: that of the channels.
     """
 
     annotated: tuple[str, ...] | None = None
     findings: tuple[Finding, ...] = ()
+    modality: Literal["CT", "MR", "PET"] | None = None
 
     def looked_for(self, label: str) -> bool:
         """Whether the case's label map says anything about a label."""

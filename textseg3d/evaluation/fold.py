@@ -36,6 +36,7 @@ def predict_cases(
     *,
     probabilities: bool = False,
     assume_orientation: str | None = None,
+    modalities: Mapping[str, str | None] | None = None,
     on_progress: Progress | None = None,
 ) -> None:
     """Write one label map per case, named and valued as the dataset's own.
@@ -49,6 +50,7 @@ def predict_cases(
         probabilities: also write ``<case>.npz`` with ``probabilities`` float16
             [1 + labels, k, j, i] in file order, background first.
         assume_orientation: for files that state none, see `read_volume`.
+        modalities: case → what kind of scan it is, for a model with a modality token.
         on_progress: called with ("validate", done, total).
 
     Raises:
@@ -61,7 +63,7 @@ def predict_cases(
             raise InputError(f"{dataset.folder} has no case {name}")
         _predict(
             segmenter, cases[name], dataset.description, prompts, out, probabilities,
-            assume_orientation,
+            assume_orientation, (modalities or {}).get(name),
         )  # fmt: skip
         if on_progress is not None:
             on_progress("validate", done, len(names))
@@ -116,11 +118,12 @@ def _predict(
     out: Path,
     probabilities: bool,
     assume_orientation: str | None,
+    modality: str | None,
 ) -> None:
     arrays = read_case(case, assume_orientation=assume_orientation)
     volume = dataclasses.replace(arrays.volume, array=arrays.image)
     texts = list(dict.fromkeys(prompts.values()))
-    prediction = segmenter.predict(volume, texts, keep_logits=True)
+    prediction = segmenter.predict(volume, texts, keep_logits=True, modality=modality)
     scores = {label: _probability(prediction, text) for label, text in prompts.items()}
     values = label_map(scores, description)
     path = out / f"{case.name}{description.file_ending}"

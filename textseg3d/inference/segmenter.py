@@ -149,6 +149,7 @@ class Segmenter:
         exact: bool = False,
         keep_logits: bool = False,
         max_memory: str | int | None = None,
+        modality: str | None = None,
         **read_options: Any,
     ) -> Prediction:
         """Segment what the prompts describe.
@@ -164,6 +165,8 @@ class Segmenter:
             keep_logits: keep what :meth:`PromptResult.probability` needs.
             max_memory: what this process may hold in all (on a GPU: there), as bytes or "2G";
                 the work is cut to fit.
+            modality: "CT", "MR" or "PET", for a model with a modality token; None takes DICOM's
+                own, or the model's only one.
             read_options: of :func:`textseg3d.io.read_volume`.
 
         Returns:
@@ -175,7 +178,7 @@ class Segmenter:
             MemoryBudgetError: if the scan cannot be done in that memory.
             Cancelled: if ``on_progress`` returned False.
         """
-        predictor = self._predictor.limited(max_memory)
+        predictor = self._predictor.limited(max_memory).stating(modality)
         requests = predictor.understand(prompts)
         progress = Progress(on_progress)
         volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
@@ -199,6 +202,7 @@ class Segmenter:
         on_progress: OnProgress | None = None,
         exact: bool = False,
         max_memory: str | int | None = None,
+        modality: str | None = None,
         **read_options: Any,
     ) -> ImageSession:
         """Run the image side of a scan once; the session's prompts cost little.
@@ -207,7 +211,7 @@ class Segmenter:
         temporary file where memory is short.
         Arguments and errors as in :meth:`predict`.
         """
-        predictor = self._predictor.limited(max_memory)
+        predictor = self._predictor.limited(max_memory).stating(modality)
         progress = Progress(on_progress)
         volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
         return ImageSession(predictor, volume, progress, exact=exact)

@@ -28,6 +28,9 @@ from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask
 from textseg3d.inference.result import Exporter, Prediction, PromptResult
 from textseg3d.io import Volume
+from textseg3d.plans.schema import Configuration
+from textseg3d.suggest import did_you_mean
+from textseg3d.text.modality import TEXTS, with_modality
 
 if TYPE_CHECKING:
     from textseg3d.inference.closed.composite import PartsModel
@@ -45,12 +48,14 @@ class Predictor:
         engine: runs the network.
         vocabulary: what the model knows.
         exporter: for :meth:`Prediction.save`.
+        modality: of the scans, as the user states it.
     """
 
     model: LoadedModel | ClosedModel | PartsModel | OpenModel
     engine: PromptEngine
     vocabulary: Vocabulary
     exporter: Exporter | None
+    modality: str | None = None
 
     def understand(self, prompts: str | Sequence[str]) -> list[PromptRequest]:
         """See :func:`textseg3d.inference.prompts.understand_all`."""
@@ -73,6 +78,45 @@ class Predictor:
             )
         return replace(self, engine=self.engine.limited(size))
 
+    def stating(self, modality: str | None) -> Predictor:
+        """The same for scans of a modality that the user states.
+
+        Raises:
+            UsageError: for a model whose prompts take none, or one that the model does not know.
+        """
+        if modality is None:
+            return self
+        card = self.model.card
+        if not self._modality_token:
+            raise UsageError(f"prompts of {card.name} take no modality; leave it out")
+        if modality not in card.modalities:
+            known = ", ".join(card.modalities)
+            hint = did_you_mean(modality.upper(), card.modalities)
+            raise UsageError(f"{card.name} does not know modality {modality!r}{hint} ({known})")
+        return replace(self, modality=modality)
+
+    @property
+    def _modality_token(self) -> bool:
+        configuration = self.engine.configuration
+        return isinstance(configuration, Configuration) and configuration.text.modality_token
+
+    def _modality_of(self, volume: Volume) -> str | None:
+        """What was stated, else what the file says, else the model's only one."""
+        known = self.model.card.modalities
+        written = getattr(volume.source.header, "modality", None)
+        if self.modality is not None or written in known:
+            return self.modality or written
+        return known[0] if len(known) == 1 and written is None else None
+
+    def _texts(self, names: Sequence[str], volume: Volume) -> list[Any]:
+        """What the engine asks for each name."""
+        texts = self.model.texts
+        if not self._modality_token or not names:
+            return [texts(name) for name in names]
+        modality = self._modality_of(volume)
+        word = None if modality is None else texts(TEXTS[modality])
+        return [with_modality(texts(name), word) for name in names]
+
     def ask(
         self,
         volume: Volume,
@@ -87,7 +131,7 @@ class Predictor:
         """Answer prompts on the features of one scan."""
         names = list(dict.fromkeys(name for r in requests for name in r.names))
         with progress.stage("network"):
-            texts = [self.model.texts(name) for name in names]
+            texts = self._texts(names, volume)
             answer = self.engine.answer
             found = answer(image, windows, texts, keep_logits=keep_logits) if names else []
             spent = sum(one.export_seconds for one in found)

@@ -55,10 +55,14 @@ class Architecture:
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Which text encoder the model was trained with (a folder beside the plans, or a name)."""
+    """Which text encoder the model was trained with (a folder beside the plans, or a name).
+
+    ``modality_token``: prompts carry a token for the modality, see `textseg3d.text.modality`.
+    """
 
     encoder: str = "text"
     template: str = "{}"
+    modality_token: bool = False
 
 
 @dataclass(frozen=True)

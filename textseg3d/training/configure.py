@@ -32,7 +32,12 @@ AFFINE_SCHEMES = ("ZScoreNormalization", "RescaleTo01Normalization", "RGBTo01Nor
 
 
 def prompted_configuration(
-    plans: Plans, name: str, *, network: str = "small", embed_dim: int = 192
+    plans: Plans,
+    name: str,
+    *,
+    network: str = "small",
+    embed_dim: int = 192,
+    modality_token: bool = False,
 ) -> Configuration:
     """The prompted configuration that trains on a configuration's preprocessed cases.
 
@@ -44,6 +49,7 @@ def prompted_configuration(
         name: of the configuration.
         network: "nano", "small" or "base"; only for plans of another network.
         embed_dim: width of the text encoder.
+        modality_token: give prompts one, also where the plans do not.
 
     Raises:
         PlansError: for an unknown configuration or network, a cascade, or intensities that
@@ -87,6 +93,9 @@ def prompted_configuration(
         architecture=architecture,
         intensity=_intensities(plans, found, name),
         median_image_size_in_voxels=None,
+        text=dataclasses.replace(
+            found.text, modality_token=found.text.modality_token or modality_token
+        ),
     )
 
 

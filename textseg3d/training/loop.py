@@ -141,7 +141,8 @@ def train(
     ranks.share_weights(network)
     optimizer = _optimizer(network, settings.weight_decay)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    prompts = PromptFeatures.build(encoder, source.targets).to(device)
+    token = source.configuration.text.modality_token
+    prompts = PromptFeatures.build(encoder, source.targets, modality_token=token).to(device)
     first = load_checkpoint(out, network, average, optimizer) if resume else 0
     if not resume:
         (out / BEST).unlink(missing_ok=True)
@@ -240,7 +241,7 @@ def logits(
     network: PromptUNet, prompts: PromptFeatures, sample: Sample, autocast: torch.dtype | None
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Stride → logits [P, ...] of a window (stride 1: of its crop), and presence logits [P]."""
-    tokens, mask, pooled = prompts.select(sample.prompts, sample.wordings)
+    tokens, mask, pooled = prompts.select(sample.prompts, sample.wordings, sample.modality)
     corner, size = sample.fine_start, sample.fine_mask.shape[1:]
     every = slice(None)
     half = tuple(slice(a // 2, (a + n) // 2) for a, n in zip(corner, size, strict=True))

@@ -11,6 +11,7 @@ from textseg3d.errors import InputError
 from textseg3d.plans.schema import Plans
 from textseg3d.text.bank import EmbeddingBank
 from textseg3d.text.encoder import load_encoder
+from textseg3d.text.modality import TEXTS
 from textseg3d.training.checkpoint import NAME
 from textseg3d.training.tune import merge_low_rank
 
@@ -60,4 +61,5 @@ def write_model_folder(
     dataclasses.replace(plans, configurations=kept).save(folder / PLANS)
     if text.resolve() != (folder / TEXT).resolve():
         shutil.copytree(text, folder / TEXT, dirs_exist_ok=True)
-    EmbeddingBank.build(load_encoder(folder / TEXT), list(concepts)).save(folder / BANK)
+    texts = [*concepts, *(TEXTS.values() if kept[configuration].text.modality_token else ())]
+    EmbeddingBank.build(load_encoder(folder / TEXT), texts).save(folder / BANK)

@@ -37,6 +37,7 @@ class Sample:
         case: name, for the log.
         known: share of each cell whose truth is known, at strides 1 (of the crop), 2, 4, 8:
             [1 or P, d, h, w]; None where all of it is.
+        modality: of the scan, for the modality token; None does without.
     """
 
     x: Tensor
@@ -49,6 +50,7 @@ class Sample:
     fine_mask: Tensor
     case: str
     known: list[Tensor] | None = None
+    modality: str | None = None
 
 
 class WindowSource(Dataset):  # type: ignore[type-arg]

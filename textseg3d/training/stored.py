@@ -9,6 +9,7 @@ list as looked for is unknown there, and never asked.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from textseg3d.training.configure import scan_units
 from textseg3d.training.source import Sample, WindowSource
 from textseg3d.training.targets import DatasetTargets
 
+UNSTATED = 0.2  # share of windows whose prompts go without the modality
 AROUND_TARGET = 0.65  # share of windows that are drawn around a finding
 COMPONENTS, VOXELS = 64, 16  # kept per finding, to centre windows on
 PRESENT_VOXELS = 5
@@ -97,6 +99,7 @@ class StoreDataset(WindowSource):
         self.records: dict[str, CaseRecord] = {}
         self.known: dict[str, dict[str, tuple[int, ...]]] = {}
         self.incomplete: dict[str, frozenset[str]] = {}
+        self.modalities = {case: targets.modality(case) for case in cases}
         for case in cases:
             record = store.record(case)
             if record is None:
@@ -131,10 +134,17 @@ class StoreDataset(WindowSource):
         ignore = None if self.ignore is None else truth == self.ignore
         truth = truth.clamp_min(0)
         there = name is not None and bool(torch.isin(truth, torch.tensor(self.values[name])).any())
-        return self.sample(
+        drawn = self.sample(
             rng, case, self.known[case], x, truth, position, ignore, name if there else None,
             self.incomplete[case],
         )  # fmt: skip
+        return dataclasses.replace(drawn, modality=self._modality(rng, case))
+
+    def _modality(self, rng: torch.Generator, case: str) -> str | None:
+        """For the modality token: sometimes none while training, for scans of unknown kind."""
+        if not self.configuration.text.modality_token:
+            return None
+        return None if self.augment and chance(rng, UNSTATED) else self.modalities[case]
 
     def facts(self, case: str) -> _Facts:
         """Box, intensities and findings of a case; the whole of it is read once."""

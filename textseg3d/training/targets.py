@@ -11,6 +11,7 @@ from textseg3d.dataset.case_notes import CaseNotes
 from textseg3d.dataset.description import Description, Label
 from textseg3d.errors import InputError, PromptError
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
+from textseg3d.text.modality import common_modality
 from textseg3d.text.normalise import normalise_text
 from textseg3d.training.cases import TargetEntry
 
@@ -33,6 +34,7 @@ class DatasetTargets:
         ignore: label value of voxels whose truth is not known.
         notes: what ``cases.json`` says of single cases; a case without a note was searched for
             every label.
+        channels: names of the dataset's channels.
     """
 
     entries: tuple[TargetEntry, ...]
@@ -41,6 +43,12 @@ class DatasetTargets:
     own: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ignore: int | None = None
     notes: Mapping[str, CaseNotes] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+
+    def modality(self, case: str) -> str | None:
+        """What kind of scan a case is; None where its channels are of several kinds."""
+        note = self.notes.get(case, CaseNotes())
+        return note.modality or common_modality(self.channels)
 
     def known(self, case: str) -> dict[str, tuple[int, ...]]:
         """Target → label values, for the targets that were looked for in a case."""
@@ -99,6 +107,7 @@ def dataset_targets(
         own,
         description.ignore,
         notes or {},
+        description.channel_names,
     )
 
 
