@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,3 +135,27 @@ def test_a_download_that_breaks_off_goes_on(hub: Hub, tmp_path: Path) -> None:
     assert "broke off" in error
     hub.cut_after = None
     assert call(hub, tmp_path, "models", "verify", MODEL)[0] == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB; only root can mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "textseg3d-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("cannot mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_cache_on_a_full_disk(hub: Hub, tmp_path: Path, small_disk: Path) -> None:
+    home = {"TEXTSEG3D_HOME": str(small_disk / "home")}
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes((256 - 12) << 10))
+    code, _, error = call(hub, tmp_path, "models", "info", MODEL, **home)
+    assert code == 3
+    assert "No space left on device; make room there, or set TEXTSEG3D_HOME" in error
+    filler.unlink()
+    code, _, error = call(hub, tmp_path, "models", "verify", MODEL, **home)
+    assert code == 0, error
