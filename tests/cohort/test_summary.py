@@ -7,6 +7,7 @@ import gzip
 import html.parser
 import json
 
+import nibabel as nib
 import pytest
 from PIL import Image
 
@@ -102,6 +103,58 @@ def test_no_name_of_a_patient_leaves_the_scan(model, tmp_path, capfd):
     content += b"".join(gzip.decompress(p.read_bytes()) for p in out.glob("*.gz"))
     assert b"Doe" not in content
     assert b"MRN4711" not in content
+
+
+def told_and_written(argv, out, capfd):
+    """Exit code, and all that a command printed, logged and wrote, unpacked."""
+    code = main([*map(str, argv)])
+    told = capfd.readouterr()
+    content = (told.out + told.err).encode() + " ".join(p.name for p in out.iterdir()).encode()
+    content += b"".join(p.read_bytes() for p in out.iterdir())
+    return code, content + b"".join(gzip.decompress(p.read_bytes()) for p in out.glob("*.gz"))
+
+
+ELSEWHERE = ["--json-log", "--executor", "local", "--workers", "1"]
+
+
+@pytest.mark.parametrize("more", [[], ELSEWHERE], ids=["here", "elsewhere"])
+def test_folders_called_after_patients_are_not_passed_on(model, tmp_path, capfd, more):
+    folder = tmp_path / "Doe_Jane_19610203" / "ct"
+    write_scan(folder / "first.nii.gz", 1)
+    write_scan(folder / "second.nii.gz", 2).write_bytes(b"<html>")
+    write_scan(folder / "thin.nii.gz", 3)
+    image = nib.load(folder / "thin.nii.gz")
+    nib.save(image.slicer[:, :, :9], folder / "thin.nii.gz")  # with a warning
+    argv = ["predict", "-i", folder, "-p", "liver", "--model", model, "--summary", "--preview"]
+    argv += ["--statistics", "csv", *more]
+    out = tmp_path / "out"
+    code, content = told_and_written([*argv, "-o", out], out, capfd)
+    assert code == 5
+    assert b"Doe_Jane" not in content
+    for said in (b"second.nii.gz: N5", b"thin.nii.gz: N23"):
+        assert said in content
+    assert json.loads((out / "first.json").read_text())["image"]["path"] == "first.nii.gz"
+    if not more:
+        out = tmp_path / "whole"
+        code, content = told_and_written([*argv, "-o", out, "--log-phi"], out, capfd)
+        whole = str(folder / "second.nii.gz").encode()
+        assert content.count(whole) >= 4  # log, table, page, record
+
+
+def test_a_list_gives_files_called_after_patients_other_names(model, tmp_path, capfd):
+    write_scan(tmp_path / "Doe_Jane.nii.gz", 1)
+    write_scan(tmp_path / "Doe_John.nii.gz", 2).write_bytes(b"")
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text("image,case\nDoe_Jane.nii.gz,p1\nDoe_John.nii.gz,p2\n")
+    out = tmp_path / "out"
+    argv = ["predict", "--jobs", jobs, "-p", "liver", "--model", model, "-o", out, "--summary"]
+    code, content = told_and_written(argv, out, capfd)
+    assert code == 5
+    assert b"Doe" not in content
+    assert b"p2: N5: is empty" in content
+    assert json.loads((out / "p1.json").read_text())["image"]["path"] == "p1"
+    assert main([*map(str, argv), "--resume"]) == 5  # the scans are found again all the same
+    assert "p1: complete, skipped" in capfd.readouterr().err
 
 
 def test_the_terminal_says_how_often(model, tmp_path, capsys):

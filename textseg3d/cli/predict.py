@@ -88,6 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", action="store_true", help="skip cases that are complete")
     group.add_argument("--overwrite", action="store_true", help="replace earlier outputs")
     add_cohort_options(parser)
+    add(
+        "--log-phi",
+        action="store_true",
+        help="name scans by their whole paths in the log and the records; without it by file name, "
+        "or by 'case' of a --jobs list, as folders are often called after patients",
+    )
     add("--dry-run", action="store_true", help="say what would be done, and stop")
     add_reading_options(parser)
 
@@ -220,7 +226,7 @@ def _case(
     if job.case is not None:
         names = names.renamed(job.case)
     refuse_scan(names, options.file_names(names, list(prompts)), job.scan)
-    return Case(job.scan, prompts, names)
+    return Case(job.scan, prompts, names, args.log_phi)
 
 
 def _refuse_shared_outputs(

@@ -151,13 +151,13 @@ class Teller:
         self.told += 1
         self._kinds[outcome.kind] += 1
         if outcome.bad:
-            self._failed.append(str(case.scan))
+            self._failed.append(case.shown)
             self._only = outcome
             if self._total > 1:
                 code = outcome.exit_code
                 report_error(outcome.message, code, json_lines=wants_json(self._args))
         elif outcome.kind == "skipped":
-            log.info("%s: complete, skipped", case.scan)
+            log.info("%s: complete, skipped", case.shown)
         else:
             tell_result(case, self._args)
         if self._total > 1:
@@ -222,7 +222,7 @@ def tell_result(case: Case, args: argparse.Namespace) -> None:
         log.warning("%s is gone", case.record)
         return
     for warning in record["warnings"]:
-        log.warning("%s: %s", case.scan, warning)
+        log.warning("%s: %s", case.shown, warning)
     for entry in record["prompts"]:
         for warning in entry["warnings"]:
             log.warning("%s", warning)

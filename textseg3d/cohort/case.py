@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +26,39 @@ class Case:
         scan: file or folder.
         prompts: texts, each once.
         names: of the outputs.
+        log_phi: whether the log and the record may hold the scan's whole path. Folders are often
+            called after patients.
     """
 
     scan: Path
     prompts: tuple[str, ...]
     names: OutputNames
+    log_phi: bool = False
+
+    @property
+    def shown(self) -> str:
+        """What the scan is called in the log and in records: its own name, without folders.
+
+        Where the case was given a name of its own (by a list), that name.
+        """
+        if self.log_phi:
+            return str(self.scan)
+        own = self.scan.name or self.scan.resolve().name
+        return own if own.startswith(self.names.case) else self.names.case
+
+    def tidy(self, text: str) -> str:
+        """``text`` with the scan called as it is shown, and without the folder that it lies in."""
+        if self.log_phi:
+            return text
+        whole = {str(self.scan), str(self.scan.absolute()), str(self.scan.resolve())}
+        whole |= {re.sub(r"[\x00-\x1f\x7f]+", "?", path) for path in whole}  # as findings do
+        whole |= {self.scan.name}
+        for path in sorted(whole - {"", ".", self.shown}, key=len, reverse=True):
+            text = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w-])", lambda _: self.shown, text)
+        parents = (self.scan, self.scan.absolute(), self.scan.resolve())
+        for folder in {str(path.parent) + os.sep for path in parents} - {os.sep, "." + os.sep}:
+            text = re.sub(rf"(?<![\w./-]){re.escape(folder)}", "", text)
+        return text
 
     @property
     def record(self) -> Path:
@@ -43,13 +73,19 @@ class Case:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         names = {**asdict(self.names), "folder": str(self.names.folder)}
-        return {"scan": str(self.scan), "prompts": list(self.prompts), "names": names}
+        return {
+            "scan": str(self.scan),
+            "prompts": list(self.prompts),
+            "names": names,
+            "log_phi": self.log_phi,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Case:
         """The inverse of :meth:`to_json`."""
         names = {**data["names"], "folder": Path(data["names"]["folder"])}
-        return cls(Path(data["scan"]), tuple(data["prompts"]), OutputNames(**names))
+        scan, prompts = Path(data["scan"]), tuple(data["prompts"])
+        return cls(scan, prompts, OutputNames(**names), data["log_phi"])
 
 
 @dataclass(frozen=True)

@@ -167,12 +167,12 @@ def write_failure(
         UsageError: if nothing can be written there.
         TextSegError: if the disk is full or fails.
     """
-    image: dict[str, Any] = {"path": str(case.scan), "sha256": None}
+    image: dict[str, Any] = {"path": case.shown, "sha256": None}
     try:
         image |= scan_stat(case.scan)
         image["sha256"] = path_sha256(case.scan)
     except OSError as error:
-        log.debug("%s cannot be hashed: %s", case.scan, error)
+        log.debug("%s cannot be hashed: %s", case.shown, error.strerror)
     fingerprint = None
     if image["sha256"] is not None:
         fingerprint = work.fingerprint(case.prompts, model, image["sha256"])

@@ -103,10 +103,10 @@ def dispatch(
             if event.outcome is None:
                 lost[event.case] += 1
                 if lost[event.case] < attempts:
-                    log.warning("%s: %s; it is done again", event.case.scan, event.reason)
+                    log.warning("%s: %s; it is done again", event.case.shown, event.reason)
                     queue.append(event.case)
                     continue
-                message = f"{event.case.scan}: {event.reason}, {attempts} times on this case"
+                message = f"{event.case.shown}: {event.reason}, {attempts} times on this case"
                 on_outcome(event.case, Outcome("lost", message, 1))
             elif event.outcome.kind == "busy":
                 later.append(event.case)

@@ -40,7 +40,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:"
 
 def case_rows(case: Case, record: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The rows of a case in the table: one per prompt, or one that says why there are none."""
-    first = {"case": case.names.case, "scan": str(case.scan)}
+    first = {"case": case.names.case, "scan": case.shown}
     if record is None:
         yield {**first, "state": "missing", "message": "not done yet"}
         return

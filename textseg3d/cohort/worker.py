@@ -94,7 +94,7 @@ class Worker:
         except (Cancelled, KeyboardInterrupt):
             raise
         except Exception as error:
-            log.debug("%s", case.scan, exc_info=error)
+            log.debug("%s", case.shown, exc_info=error)
             outcome = failure(case, error, time.perf_counter() - start)
             if outcome.kind != "storage" and outcome.exit_code != 2:
                 found = _RULE.search(outcome.message)
@@ -134,7 +134,7 @@ class Worker:
         if scan_stat(case.scan) != before:
             raise InputError(f"{case.scan} changed while it was read; run again")
         commit = {
-            "image": {**before, "sha256": digest},
+            "image": {"path": case.shown, **before, "sha256": digest},
             "fingerprint": work.fingerprint(case.prompts, self.model, digest),
         }
         save_prediction(
@@ -171,7 +171,9 @@ def _device(device: str, index: int) -> str:
 
 def failure(case: Case, error: Exception, seconds: float) -> Outcome:
     """The outcome of a case that raised: a full disk, bad input, or another failure."""
-    text = " ".join((str(error) or type(error).__name__).split())
+    if isinstance(error, TextSegError):
+        error.args = (case.tidy(str(error)),)
+    text = case.tidy(" ".join((str(error) or type(error).__name__).split()))
     disk = storage_error(error)
     if disk is not None:
         where = case.names.folder
@@ -180,15 +182,15 @@ def failure(case: Case, error: Exception, seconds: float) -> Outcome:
     if is_out_of_memory(error):
         detail = text.partition(";")[0][:160]
         message = (
-            f"{case.scan}: out of memory ({detail}); close other programs or use fewer workers"
+            f"{case.shown}: out of memory ({detail}); close other programs or use fewer workers"
         )
         return Outcome("failed", message, MemoryBudgetError.exit_code, seconds, error)
     if not isinstance(error, TextSegError):
         text, code = f"unexpected {type(error).__name__}: {text}", 1
     else:
         code = error.exit_code
-    if str(case.scan) not in text:
-        text = f"{case.scan}: {text}"
+    if case.shown not in text:
+        text = f"{case.shown}: {text}"
     bad = isinstance(error, InputError) and not isinstance(error, ModelError)
     return Outcome("rejected" if bad else "failed", text, code, seconds, error)
 

@@ -41,7 +41,7 @@ def build_record(
         "status": "ok",
         "model": {"name": prediction.model, "sha256": prediction.model_sha256},
         "image": {
-            "path": None if path is None else str(path),
+            "path": None if path is None else path.name or path.resolve().name,
             "sha256": image_sha256,
             "shape": list(volume.shape),
             "spacing_mm": [round(s, 6) for s in volume.spacing_mm],
@@ -54,6 +54,7 @@ def build_record(
         },
         **({"memory": dict(prediction.memory)} if prediction.memory else {}),
         "exact": prediction.exact,
+        **({"computed": dict(prediction.computed)} if prediction.computed else {}),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "peak_rss_mb": peak_rss_mb(),
         "warnings": list(prediction.warnings),

@@ -139,6 +139,8 @@ class Prediction(Mapping[str, PromptResult]):
         midline: x of the body's midline in voxels, per slice [D]; None if it was not found.
         windows: every window: "start" (z, y, x on the network's grid), "run", and "why" not.
         memory: what was planned: "needed_mb", "available_mb", "features", "slab_planes".
+        computed: "device", "precision" and, on a CPU, "threads": with the same ones the same
+            scan gives the same bits, with other ones the borders of masks may move by a voxel.
     """
 
     results: Mapping[str, PromptResult]
@@ -154,6 +156,7 @@ class Prediction(Mapping[str, PromptResult]):
     midline: NDArray[np.float64] | None = field(default=None, repr=False)
     windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     memory: Mapping[str, Any] | None = None
+    computed: Mapping[str, Any] | None = None
 
     def __getitem__(self, text: str) -> PromptResult:
         try:

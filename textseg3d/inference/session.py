@@ -163,7 +163,19 @@ class Predictor:
             midline=line[0] if line[1] else None,
             windows=tuple(image.grid.audit()) if names and plan is not None else (),
             memory=None if plan is None else plan.to_json(),
+            computed=self._computed(exact=exact),
         )
+
+    def _computed(self, *, exact: bool) -> dict[str, Any]:
+        """What decides the last bits of a mask; see :class:`Prediction`."""
+        import torch
+
+        runtime = self.engine.runtime
+        whole = runtime.autocast is None or (exact and not isinstance(self.engine, Engine))
+        found = {"device": str(runtime.device), "precision": "fp32" if whole else "bf16"}
+        if runtime.device.type != "cpu":
+            return found
+        return {**found, "threads": torch.get_num_threads()}
 
     def _cleaned(self, answers: dict[str, Answer], volume: Volume) -> dict[str, PackedMask]:
         """Masks of the concepts that the model has a rule of postprocessing for."""
