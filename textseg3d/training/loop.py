@@ -141,8 +141,7 @@ def train(
     ranks.share_weights(network)
     optimizer = _optimizer(network, settings.weight_decay)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    token = source.configuration.text.modality_token
-    prompts = PromptFeatures.build(encoder, source.targets, modality_token=token).to(device)
+    prompts = _prompt_features(encoder, source).to(device)
     first = load_checkpoint(out, network, average, optimizer) if resume else 0
     if not resume:
         (out / BEST).unlink(missing_ok=True)
@@ -254,6 +253,11 @@ def logits(
         fine = network.fine_features(features.half[(every, every, *half)], x[(every, every, *full)])
         one = dot(fine, answer.queries[0]) + upsample(two[(every, *half)][:, None], 2)[:, 0]
     return {1: one, 2: two, 4: quarter, 8: eighth}, answer.presence
+
+
+def _prompt_features(encoder: TextEncoder, source: WindowSource) -> PromptFeatures:
+    token = source.configuration.text.modality_token
+    return PromptFeatures.build(encoder, source.targets, modality_token=token)
 
 
 def sample_indices(settings: TrainSettings, ranks: Ranks, first: int) -> Iterator[int]:
