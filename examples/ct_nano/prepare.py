@@ -66,6 +66,26 @@ NODULES = {
 WITHOUT_NODULES = ("pancreas_cb_001",)
 # finding → the target that samples may show it in; atlases have none of their own.
 HOSTS = {"pulmonary nodule": "lungs", "liver lesion": "liver", "renal cyst": "kidneys"}
+# What a scan of the chest cannot show, and what one of neck and shoulders cannot.
+PELVIS = (
+    *("urinary_bladder", "prostate", "sacrum", "hip_left", "hip_right", "femur_left"),
+    *("femur_right", "gluteus_maximus_left", "gluteus_maximus_right", "gluteus_medius_left"),
+    "gluteus_medius_right",
+)
+BELOW_THE_NECK = (
+    *PELVIS,
+    *("heart", "liver", "spleen", "kidney_left", "kidney_right", "kidneys", "stomach", "pancreas"),
+    *("gallbladder", "duodenum", "small_bowel", "colon", "adrenal_gland_left"),
+    *("adrenal_gland_right", "inferior_vena_cava", "portal_vein_and_splenic_vein"),
+    *("iliopsoas_left", "iliopsoas_right", "lung_middle_lobe_right", "liver lesion", "renal cyst"),
+)
+CHESTS = ("4dlung_113", "nsclc_rg_r01_001", "lidc_0314", "pyrad_lung1", "pyrad_lung2")
+# scan → first slice of neck and shoulders: a case of its own, for what is not there.
+NECKS = {
+    "nsclc_rg_r01_001": 198, "lidc_0314": 185, "4dlung_113": 84,
+    "pyrad_lung1": 37, "pyrad_lung2": 51,
+}  # fmt: skip
+NECK_WEIGHT = 0.4
 NODULE_ID = 200  # ids from here on are a nodule's, one per label that it lies in
 # Targets that an atlas can't answer: merged, missing or unsided there.
 NOT_IN_ATLAS = {
@@ -177,10 +197,24 @@ def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> Traini
     for both, (one, other) in PAIRS.items():
         if {one, other} <= set(table):
             table[both] = table[one] + table[other]
+    if name in CHESTS:
+        table |= dict.fromkeys(PELVIS, ())
     labels = resample_labels(merged, shape)
     add_nodule(data, name, labels, table)
     save_case_arrays(out, name, labels, image)
     return TrainingCase(name, "scan", OUTLINED_WEIGHT, table, insert=hosts(table))
+
+
+def prepare_neck(data: Path, out: Path, case: TrainingCase) -> TrainingCase:
+    """The upper slices of a prepared chest as a case of their own."""
+    spacing = read_volume(data / "train" / case.name / "ct.nii.gz").spacing_mm[0]
+    first = round(NECKS[case.name] * spacing / SPACING_MM[0])
+    with np.load(out / f"{case.name}.npz") as arrays:
+        labels, image = arrays["labels"][first:], arrays["image"][first:]
+    lungs = {t: v for t, v in case.targets.items() if t in ("left lung", "right lung", "lungs")}
+    name = f"{case.name}_neck"
+    save_case_arrays(out, name, labels, image)
+    return TrainingCase(name, "scan", NECK_WEIGHT, lungs | dict.fromkeys(BELOW_THE_NECK, ()))
 
 
 def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targets: dict):
@@ -250,6 +284,7 @@ def main() -> None:
     outlined = sorted(p.stem for p in args.outlines.glob("*.npz")) if args.outlines else []
     cases = [prepare_scan(args.data, args.out, n, targets) for n in SCANS if n not in outlined]
     cases += [prepare_outlined(args.data, args.out, args.outlines, n) for n in outlined]
+    cases += [prepare_neck(args.data, args.out, c) for c in cases if c.name in NECKS]
     atlases = args.data / "atlases"
     for path in sorted((atlases / "habitus").glob("*.nii.gz")):
         sex = "female" if path.name.startswith("f_") else "male"
