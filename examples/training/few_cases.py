@@ -5,6 +5,7 @@
 Renders four atlas bodies as CT, with one label: the rectus abdominis muscle, which is not among
 ct-nano's concepts. Three bodies are trained on, the fourth is predicted from the prompt. All runs
 have the same network, windows, samples and number of steps. Writes the table of docs/training.md.
+A run that is done is kept in OUT/done.json: the same command goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -110,17 +111,24 @@ def main() -> None:
     path.write_text(json.dumps(plans, indent=1))
     run(environment, "preprocess", "-d", dataset, "-c", "ct-nano")
     rows = [
-        f"| start, {args.steps} steps | Dice of the fourth case | seconds, its prediction included |",
+        f"| start, {args.steps} steps | Dice of the fourth case | seconds, with its prediction |",
         "|---|---|---|",
     ]
+    ledger = out / "done.json"
+    done = json.loads(ledger.read_text()) if ledger.is_file() else {}
     for number, (name, options) in enumerate(RUNS.items()):
-        begin = time.monotonic()
-        shown = run(
-            environment, "train", dataset, "ct-nano", "0", "-tr", f"Run{number}", *options,
-            "--steps", str(args.steps), "--validate-every", "0", "--learning-rate", "1e-3",
-        )  # fmt: skip
-        dice = float(shown.splitlines()[-1].split("\t")[1])
-        rows.append(f"| {name} | {dice:.3f} | {time.monotonic() - begin:.0f} |")
+        key = f"{name}, {args.steps} steps"
+        if key not in done:
+            begin = time.monotonic()
+            shown = run(
+                environment, "train", dataset, "ct-nano", "0", "-tr", f"Run{number}", *options,
+                "--steps", str(args.steps), "--validate-every", "0", "--learning-rate", "1e-3",
+            )  # fmt: skip
+            dice = float(shown.splitlines()[-1].split("\t")[1])
+            done[key] = [dice, time.monotonic() - begin]
+            ledger.write_text(json.dumps(done, indent=1))
+        dice, seconds = done[key]
+        rows.append(f"| {name} | {dice:.3f} | {seconds:.0f} |")
         print(rows[-1], flush=True)
     text = "\n".join((MARKS[0], *rows, MARKS[1]))
     page = args.page.read_text(encoding="utf-8")

@@ -314,7 +314,10 @@ def _modalities(job: _Job, cases: Sequence[str]) -> tuple[str, ...]:
     from textseg3d.text.modality import channel_modality
 
     notes = job.targets.notes
-    found = [note.modality for case in cases if (note := notes.get(case)) and note.modality]
+    found: list[str] = []
+    for case in cases:
+        if case in notes and notes[case].modality is not None:
+            found.append(str(notes[case].modality))
     if len(found) < len(cases):
         found += [channel_modality(c) for c in job.dataset.description.channel_names]
     return tuple(dict.fromkeys(found))

@@ -110,12 +110,14 @@ class Predictor:
 
     def _texts(self, names: Sequence[str], volume: Volume) -> list[Any]:
         """What the engine asks for each name."""
-        texts = self.model.texts
-        if not self._modality_token or not names:
-            return [texts(name) for name in names]
+        from textseg3d.inference.model import LoadedModel
+
+        model = self.model
+        if not (isinstance(model, LoadedModel) and self._modality_token and names):
+            return [model.texts(name) for name in names]
         modality = self._modality_of(volume)
-        word = None if modality is None else texts(TEXTS[modality])
-        return [with_modality(texts(name), word) for name in names]
+        word = None if modality is None else model.texts(TEXTS[modality])
+        return [with_modality(model.texts(name), word) for name in names]
 
     def ask(
         self,
@@ -171,7 +173,7 @@ class Predictor:
         import torch
 
         runtime = self.engine.runtime
-        whole = runtime.autocast is None or (exact and not isinstance(self.engine, Engine))
+        whole = runtime.autocast is None or exact
         found = {"device": str(runtime.device), "precision": "fp32" if whole else "bf16"}
         if runtime.device.type != "cpu":
             return found
