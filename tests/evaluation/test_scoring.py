@@ -169,6 +169,27 @@ def test_find_cases(tmp_path):
         read_case(tmp_path / "b")
 
 
+def test_targets_of_a_case_may_overlap(tmp_path):
+    targets = {"kidneys": [1, 2, 5], "left kidney": [1, 5], "renal cyst": [5]}
+    folder = write_case(tmp_path / "a", targets=targets, absent=["uterus", "brain"])
+    table = {"kidneys": LEFT | RIGHT, "left kidney": LEFT, "renal cyst": TUMOUR, "uterus": LIVER}
+    result = score_case(read_case(folder), table_model({**table, "brain": NONE}), MAPPING, TREE)
+    assert {r.task.name: r.scores.dice for r in result.rows} == dict.fromkeys(targets, 1.0)
+    assert {r.task.name: r.task.side for r in result.rows}["left kidney"] == "left"
+    assert not result.not_scored
+    known = {row.prompt: row.correct for row in result.absent if row.status != "unknown"}
+    assert known == {"uterus": False, "brain": True}
+    for wrong in ({"targets": {"lungs": []}}, {"targets": ["lungs"]}, {"absent": "brain"}):
+        with pytest.raises(InputError, match=next(iter(wrong)).rstrip("s")):
+            read_case(write_case(tmp_path / "b", **wrong))
+
+
+def test_folders_in_the_making_are_no_cases(tmp_path):
+    write_case(tmp_path / "a", "first")
+    write_case(tmp_path / ".a.part", "first")
+    assert [case.name for case in find_cases([tmp_path])] == ["first"]
+
+
 @pytest.fixture
 def results(tmp_path):
     write_case(tmp_path / "cases" / "a", "phantom")

@@ -106,7 +106,9 @@ def test_draws_follow_the_rule_and_the_seed() -> None:
     assert {rule.kind(rng(seed)) for seed in range(200)} == set(rule.odds)
     one, other = lung()[0], lung()[0]
     for hu in (one, other):
-        insert(rng(9), hu, torch.ones_like(hu, dtype=torch.bool), SPACING, "cyst", 9.0, (30, 30, 30))
+        insert(
+            rng(9), hu, torch.ones_like(hu, dtype=torch.bool), SPACING, "cyst", 9.0, (30, 30, 30)
+        )
     assert torch.equal(one, other)
 
 

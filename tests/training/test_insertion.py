@@ -10,6 +10,7 @@ import torch
 
 from textseg3d.errors import InputError
 from textseg3d.plans.schema import Configuration
+from textseg3d.synthesis.findings import FINDINGS, draw_centre, insert
 from textseg3d.training.cases import TargetEntry, TrainingCase, TrainingSet, save_case_arrays
 from textseg3d.training.insertion import insert_findings
 from textseg3d.training.sampling import WindowDataset
@@ -51,7 +52,8 @@ def test_a_nodule_stays_in_its_lobe() -> None:
     for seed in range(20):
         hu, labels = volume()
         before, old = hu.clone(), labels.clone()
-        known = insert_findings(torch.Generator().manual_seed(seed), case(), hu, labels, SPACING)
+        rng = torch.Generator().manual_seed(seed)
+        known = insert_findings(rng, case(), hu, labels, SPACING).targets
         nodule = members(labels, known["pulmonary nodule"])
         for name, ids in case().targets.items():
             if name != "pulmonary nodule":
@@ -62,6 +64,63 @@ def test_a_nodule_stays_in_its_lobe() -> None:
     assert 3 <= seen <= 14  # of 20, at a probability of 0.4
 
 
+def drawn_by_the_book(
+    rng: torch.Generator, one: TrainingCase, hu: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Random numbers in the order that recorded runs drew them in; bool mask of all findings.
+
+    For a case with one finding and without drawn ones.
+    """
+    found = torch.zeros(labels.shape, dtype=torch.bool)
+    (name, hosts), rule = next(iter(one.insert.items())), FINDINGS["pulmonary nodule"]
+    organ = members(labels, hosts)
+    if float(torch.rand((), generator=rng)) < 0.4:
+        for _ in range(int(torch.randint(1, 4, (), generator=rng))):
+            centre = draw_centre(rng, organ, hu)
+            if centre is not None:
+                kind, diameter = rule.kind(rng), rule.diameter(rng)
+                finding = insert(rng, hu, organ, SPACING, kind, diameter, centre)
+                if finding is not None:
+                    found[finding.box] |= finding.mask
+    assert name == "pulmonary nodule"
+    return found
+
+
+def test_samples_stay_what_they_were() -> None:
+    """The sequence of random numbers is part of what makes a run repeatable."""
+    for seed in range(12):
+        hu, labels = volume()
+        expected_hu, ours, theirs = hu.clone(), *(torch.Generator() for _ in range(2))
+        expected = drawn_by_the_book(theirs.manual_seed(seed), case(), expected_hu, labels.clone())
+        known = insert_findings(ours.manual_seed(seed), case(), hu, labels, SPACING).targets
+        assert torch.equal(hu, expected_hu)
+        assert torch.equal(members(labels, known["pulmonary nodule"]), expected)
+        assert torch.equal(torch.rand(3, generator=ours), torch.rand(3, generator=theirs))
+
+
+def test_what_was_inserted_is_told() -> None:
+    told = 0
+    for seed in range(12):
+        hu, labels = volume()
+        rng = torch.Generator().manual_seed(seed)
+        made = insert_findings(rng, case(), hu, labels, SPACING, 1.0)
+        union = torch.zeros(labels.shape, dtype=torch.uint8)
+        for one in made.findings:
+            assert one.target == "pulmonary nodule"
+            assert one.finding.kind in FINDINGS["pulmonary nodule"].odds
+            assert bool(one.mask.any())
+            assert not (one.mask & ~one.finding.mask).any()
+            union[one.finding.box] += one.mask
+        told += len(made.findings)
+        assert int(union.max()) <= 1  # no voxel belongs to two
+        assert torch.equal(union > 0, members(labels, made.targets["pulmonary nodule"]))
+        rng = torch.Generator().manual_seed(seed)
+        hu, labels = volume()
+        assert insert_findings(rng, case(), hu, labels, SPACING, 0.0).findings == ()
+        assert torch.equal(hu, volume()[0])
+    assert told >= 15
+
+
 def test_drawn_nodules_keep_their_ids() -> None:
     hu, labels = volume()
     labels[10:13, 10:13, 10:13] = 200
@@ -70,7 +129,7 @@ def test_drawn_nodules_keep_their_ids() -> None:
     for seed in range(10):
         known = insert_findings(
             torch.Generator().manual_seed(seed), one, hu.clone(), labels.clone(), SPACING
-        )
+        ).targets
         assert 200 in known["pulmonary nodule"]
         assert 200 in known["lungs"]
 

@@ -44,6 +44,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "textseg3d plan_and_preprocess -d 4 --verify_dataset_integrity",
         ),
     ),
+    "synthesize": (
+        (
+            "twenty volumes that no one has seen, from a prepared training set",
+            "textseg3d synthesize training/ -o made/ -n 20 --seed 1",
+        ),
+    ),
     "evaluate": (
         (
             "masks against truth, as nnU-Net scores them",

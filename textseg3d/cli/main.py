@@ -43,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "plan": Command("textseg3d.cli.plan", "fingerprint and plans of a dataset, as nnU-Net's"),
     "preprocess": Command("textseg3d.cli.preprocess", "bring a planned dataset to its grid"),
     "plan_and_preprocess": Command("textseg3d.cli.plan_and_preprocess", "both, in one go"),
+    "synthesize": Command("textseg3d.cli.synthesize", "make labelled volumes with findings"),
     "train": Command("textseg3d.cli.train", "train a model from plans and labelled scans"),
     "evaluate": Command("textseg3d.cli.evaluate", "score predicted masks or a model"),
     "find_best_configuration": Command(

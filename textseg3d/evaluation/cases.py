@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ class CaseFolder:
         split: "train", "val" or what info.json says.
         licence: of the scan.
         more_images: further channels of the scan.
+        targets: name → label ids, where names overlap ("lungs", "left lung"); scored instead of
+            the labels one by one.
+        absent: prompts for what the scan certainly does not show.
     """
 
     name: str
@@ -34,6 +37,8 @@ class CaseFolder:
     split: str
     licence: str
     more_images: tuple[Path, ...] = ()
+    targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
 
 def read_case(folder: Path) -> CaseFolder:
@@ -61,6 +66,8 @@ def read_case(folder: Path) -> CaseFolder:
         labels_by=str(info.get("labels_by", "not stated")),
         split=str(info.get("split", "not stated")),
         licence=str(info.get("licence", "not stated")),
+        targets=_targets(folder, info.get("targets", {})),
+        absent=tuple(_texts(folder, info.get("absent", []))),
     )
 
 
@@ -76,7 +83,9 @@ def find_cases(paths: Iterable[Path]) -> list[CaseFolder]:
             found = [path]
         elif path.is_dir():
             found = sorted(
-                p for p in path.iterdir() if (p / "info.json").is_file() and _has_labels(p)
+                p
+                for p in path.iterdir()
+                if p.name[0] != "." and (p / "info.json").is_file() and _has_labels(p)
             )
         else:
             found = []
@@ -107,3 +116,21 @@ def _label_id(folder: Path, key: Any) -> int:
         raise InputError(
             f"{folder / 'info.json'}: label id {key!r} is not an integer; write the voxel value"
         ) from None
+
+
+def _targets(folder: Path, data: Any) -> dict[str, tuple[int, ...]]:
+    where = folder / "info.json"
+    if not isinstance(data, dict):
+        raise InputError(f'{where}: expected `targets` as in {{"lungs": [1, 2]}}, got {data!r:.60}')
+    for name, ids in data.items():
+        if not isinstance(ids, list) or not ids or any(type(i) is not int for i in ids):
+            raise InputError(f"{where}: target {name!r} is {ids!r:.60}, expected its label ids")
+    return {name: tuple(ids) for name, ids in data.items()}
+
+
+def _texts(folder: Path, data: Any) -> list[str]:
+    if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
+        raise InputError(
+            f"{folder / 'info.json'}: expected `absent` as a list of prompts, got {data!r:.60}"
+        )
+    return data

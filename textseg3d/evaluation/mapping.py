@@ -12,7 +12,7 @@ what to do with the others. Its JSON form::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,10 @@ class NotScored:
 
 
 def plan_tasks(
-    labels: Mapping[int, str], mapping: LabelMapping, tree: KnowledgeTree
+    labels: Mapping[int, str],
+    mapping: LabelMapping,
+    tree: KnowledgeTree,
+    targets: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[ConceptTask], list[NotScored]]:
     """Rows for a case with these labels, and what is left out.
 
@@ -117,12 +120,15 @@ def plan_tasks(
         labels: label id → name; several ids may have one name.
         mapping: rules for names that need interpretation.
         tree: says what all other names are.
+        targets: name → label ids, with overlaps; if there are any, they are the names, and the
+            mapping's unions are left out.
     """
-    ids: dict[str, list[int]] = {}
-    for label_id, name in labels.items():
+    ids: dict[str, list[int]] = {name: list(own) for name, own in (targets or {}).items()}
+    for label_id, name in () if targets else labels.items():
         ids.setdefault(name, []).append(label_id)
+    unions = {} if targets else mapping.unions
     added = {a for name in ids if name in mapping.labels for a in mapping.labels[name].add}
-    joined = {n for u in mapping.unions.values() for n in u.labels}
+    joined = {n for u in unions.values() for n in u.labels}
     tasks, left_out = [], []
     for name in ids:
         rule = mapping.labels.get(name, LabelRule())
@@ -134,7 +140,7 @@ def plan_tasks(
         except PromptError as error:
             if name not in added and name not in joined:
                 left_out.append(NotScored(name, str(error)))
-    for name, rule in mapping.unions.items():
+    for name, rule in unions.items():
         members = [n for n in rule.labels if n in ids]
         if len(members) < len(rule.labels) and not rule.add:
             continue

@@ -167,12 +167,12 @@ def _score_case(
     image, truth = read_volume(case.image), read_labels(case.truth)
     labels = on_grid_of(image, truth, resample=False)
     asked: list[tuple[NDArray[np.bool_], list[Wording]]] = []
-    for task in plan_tasks(case.labels, mapping, tree)[0]:
+    for task in plan_tasks(case.labels, mapping, tree, case.targets)[0]:
         target = _target(task, tree)
         mask = np.isin(labels, task.truth_ids)
         if target is not None and mask.any():
             asked.append((mask, wordings_of(target, tree, seed=seed)))
-    absent = mapping.absent_prompts(case.name)
+    absent = tuple(dict.fromkeys((*mapping.absent_prompts(case.name), *case.absent)))
     prompts = [w.prompt for _, wordings in asked for w in wordings]
     answers = predict(image, list(dict.fromkeys([*prompts, *absent]))) if prompts or absent else {}
     rows = [row for mask, wordings in asked for row in _judge(case.name, mask, wordings, answers)]

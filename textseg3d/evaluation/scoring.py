@@ -189,11 +189,11 @@ def score_case(
         arrays = [volume.array for volume in (image, *more)]
         image = dataclasses.replace(image, array=np.concatenate(arrays))
     labels = on_grid_of(image, truth, resample=False)
-    tasks, left_out = plan_tasks(case.labels, mapping, tree)
+    tasks, left_out = plan_tasks(case.labels, mapping, tree, case.targets)
     empty = [task for task in tasks if not np.isin(labels, task.truth_ids).any()]
     tasks = [task for task in tasks if task not in empty]
     left_out += [NotScored(task.name, "its label has no voxel in this scan") for task in empty]
-    absent = mapping.absent_prompts(case.name)
+    absent = tuple(dict.fromkeys((*mapping.absent_prompts(case.name), *case.absent)))
     prompts = list(dict.fromkeys([*(p for task in tasks for p in task.prompts), *absent]))
     start = time.perf_counter()
     answers = predict(image, prompts) if prompts else {}

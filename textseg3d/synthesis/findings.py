@@ -90,6 +90,22 @@ class Finding:
     mask: Tensor
 
 
+@dataclass(frozen=True)
+class InsertedFinding:
+    """One finding of a labelled volume.
+
+    Attributes:
+        target: what it is called, a key of :data:`FINDINGS`.
+        finding: as drawn.
+        mask: bool, of the shape of the finding's box: the voxels whose label it changed, which
+            are all of it but those of an earlier finding.
+    """
+
+    target: str
+    finding: Finding
+    mask: Tensor
+
+
 def insert(
     rng: torch.Generator,
     hu: Tensor,
@@ -187,7 +203,7 @@ def _content(
         return level + 40 * texture
     if kind.endswith("lesion"):
         around = old[mask].median()
-        rim = uniform(rng, 0, 30) if chance(rng, 0.3) else 0.0  # a brighter edge, as metastases
-        ring = torch.exp(-0.5 * ((distance - 0.85) / 0.15).square()) * rim
+        edge = uniform(rng, 0, 30) if chance(rng, 0.3) else 0.0  # a brighter edge, as metastases
+        ring = torch.exp(-0.5 * ((distance - 0.85) / 0.15).square()) * edge
         return around + level + 6 * texture + ring
     return level + (6 if kind == "cyst" else 15) * texture

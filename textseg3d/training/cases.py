@@ -7,6 +7,7 @@ Labels are partial. A case lists, per target, the label ids that make it up; an 
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,12 +78,19 @@ class TrainingSet:
         """Read ``training.json`` of a folder.
 
         Raises:
-            InputError: if the folder has none, or a case names an unknown target.
+            InputError: if the folder has none or one that is no JSON, or a case names an
+                unknown target.
         """
         path = Path(folder) / INDEX
         if not path.is_file():
             raise InputError(f"{folder}: no {INDEX}; prepare the training set first")
-        loaded = from_json(cls, json.loads(path.read_text(encoding="utf-8")), f"{path}: ")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no JSON ({error}); prepare the training set again"
+            ) from None
+        loaded = from_json(cls, data, f"{path}: ")
         names = {t.name for t in loaded.targets}
         for case in loaded.cases:
             unknown = sorted(set(case.targets) - names)
@@ -111,6 +119,16 @@ def save_case_arrays(
 
 
 def load_case_arrays(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int16] | None]:
-    """Labels and (for a scan) image of a case."""
-    with np.load(Path(folder) / f"{name}.npz") as data:
-        return data["labels"], data.get("image")
+    """Labels and (for a scan) image of a case.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    path = Path(folder) / f"{name}.npz"
+    try:
+        with np.load(path) as data:
+            return data["labels"], data.get("image")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); prepare the training set again"
+        ) from error

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from textseg3d.synthesis.findings import FINDINGS, Spacing, draw_centre, insert
+from textseg3d.synthesis.findings import (
+    FINDINGS,
+    InsertedFinding,
+    Spacing,
+    draw_centre,
+    insert,
+)
 from textseg3d.synthesis.noise import chance
 from textseg3d.training.cases import TrainingCase
 
@@ -13,21 +21,45 @@ PROBABILITY = 0.4  # of each finding in each sample
 MOST = 3
 
 
+@dataclass(frozen=True)
+class Insertion:
+    """What became of a volume.
+
+    Attributes:
+        targets: target → label ids, the case's own with the new ones.
+        findings: in the order in which they were drawn.
+    """
+
+    targets: dict[str, tuple[int, ...]]
+    findings: tuple[InsertedFinding, ...]
+
+
 def insert_findings(
-    rng: torch.Generator, case: TrainingCase, hu: Tensor, labels: Tensor, spacing_mm: Spacing
-) -> dict[str, tuple[int, ...]]:
+    rng: torch.Generator,
+    case: TrainingCase,
+    hu: Tensor,
+    labels: Tensor,
+    spacing_mm: Spacing,
+    probability: float = PROBABILITY,
+) -> Insertion:
     """Draw findings into ``hu`` and ``labels`` [D, H, W], in place.
 
     A voxel of a finding gets a new id per label that it had, so that it stays part of its lobe,
     its lung and everything else that it was part of.
 
-    Returns:
-        Target → label ids, the case's own with the new ones.
+    Args:
+        rng: random numbers.
+        case: says which findings the volume may show, and where.
+        hu: float [D, H, W].
+        labels: uint8 [D, H, W].
+        spacing_mm: (z, y, x).
+        probability: of each finding of the case; 0 draws none.
     """
     table = {name: list(ids) for name, ids in case.targets.items()}
+    drawn: list[InsertedFinding] = []
     free = iter(sorted(set(range(1, 256)) - set(torch.unique(labels).tolist()) - _used(case)))
     for name, hosts in case.insert.items():
-        if not chance(rng, PROBABILITY):
+        if not chance(rng, probability):
             continue
         host = torch.zeros(256, dtype=torch.bool)
         host[list(hosts)] = True
@@ -42,6 +74,7 @@ def insert_findings(
             if finding is None:
                 continue
             part = labels[finding.box]
+            mine = torch.zeros_like(finding.mask)
             for old in torch.unique(part[finding.mask]).tolist():
                 if old in renamed.values():
                     continue
@@ -51,8 +84,12 @@ def insert_findings(
                         if old in ids:
                             ids.append(renamed[old])
                     table[name].append(renamed[old])
-                part[finding.mask & (part == old)] = renamed[old]
-    return {name: tuple(ids) for name, ids in table.items()}
+                changed = finding.mask & (part == old)
+                part[changed] = renamed[old]
+                mine |= changed
+            if bool(mine.any()):
+                drawn.append(InsertedFinding(name, finding, mine))
+    return Insertion({name: tuple(ids) for name, ids in table.items()}, tuple(drawn))
 
 
 def _used(case: TrainingCase) -> set[int]:

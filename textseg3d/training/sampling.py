@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,14 +13,32 @@ from textseg3d.plans.schema import Configuration
 from textseg3d.preprocessing.body import body_box, window_position
 from textseg3d.preprocessing.intensity import normalise
 from textseg3d.synthesis.deform import move_organ, random_map, sample
+from textseg3d.synthesis.findings import InsertedFinding
 from textseg3d.synthesis.noise import chance, uniform
 from textseg3d.synthesis.render import Tissues, render_ct
 from textseg3d.synthesis.scanner import acquire, relight, remap
 from textseg3d.training.cases import TrainingCase, TrainingSet, load_case_arrays
-from textseg3d.training.insertion import insert_findings
+from textseg3d.training.insertion import PROBABILITY, insert_findings
 from textseg3d.training.source import Sample, WindowSource
 
 ORGAN_VOXELS = (300, 40_000)  # what moves on its own: 8 ml to 1.1 l at 3 mm
+
+
+@dataclass(frozen=True)
+class ScanLike:
+    """A volume made from a case.
+
+    Attributes:
+        hu: float [D, H, W].
+        labels: uint8 [D, H, W].
+        targets: target → label ids, for the targets whose truth the case has.
+        findings: what was drawn into it.
+    """
+
+    hu: Tensor
+    labels: Tensor
+    targets: dict[str, tuple[int, ...]]
+    findings: tuple[InsertedFinding, ...]
 
 
 class WindowDataset(WindowSource):
@@ -49,19 +68,26 @@ class WindowDataset(WindowSource):
 
     def __getitem__(self, index: int) -> Sample:
         rng = self.generator(index)
-        weights = torch.tensor([c.weight for c in self.set.cases])
-        case = self.set.cases[int(torch.multinomial(weights, 1, generator=rng))]
-        hu, labels, known = self.scan(rng, case)
-        window, window_labels, position = self._cut(rng, hu, labels)
+        case = self.choose_case(rng)
+        scan = self.scan(rng, case)
+        window, window_labels, position = self._cut(rng, scan.hu, scan.labels)
         x = normalise(window[None], self.configuration.intensity)
-        return self.sample(rng, case.name, known, x, window_labels, position)
+        return self.sample(rng, case.name, scan.targets, x, window_labels, position)
+
+    def choose_case(self, rng: torch.Generator) -> TrainingCase:
+        """Draw one, by weight."""
+        weights = torch.tensor([c.weight for c in self.set.cases])
+        return self.set.cases[int(torch.multinomial(weights, 1, generator=rng))]
 
     def scan(
-        self, rng: torch.Generator, case: TrainingCase
-    ) -> tuple[Tensor, Tensor, dict[str, tuple[int, ...]]]:
-        """A scan-like volume in HU, its labels, both [D, H, W], and target → label ids.
+        self, rng: torch.Generator, case: TrainingCase, finding_probability: float = PROBABILITY
+    ) -> ScanLike:
+        """A scan-like volume: deformed, lit, given findings, and acquired.
 
-        The volume is deformed, lit, given findings, and acquired.
+        Args:
+            rng: random numbers.
+            case: what it is made from.
+            finding_probability: of each finding that the case may show.
         """
         labels, image = self._load(case.name)
         shape = self._field_of_view(rng, labels.shape)
@@ -88,8 +114,9 @@ class WindowDataset(WindowSource):
             if chance(rng, 0.6):
                 hu = relight(rng, hu, moved)
             hu = remap(rng, hu)
-        known = insert_findings(rng, case, hu, moved, self.set.spacing_mm)
-        return acquire(rng, hu).clamp_(-1024, 3071), moved, known
+        made = insert_findings(rng, case, hu, moved, self.set.spacing_mm, finding_probability)
+        hu = acquire(rng, hu).clamp_(-1024, 3071)
+        return ScanLike(hu, moved, made.targets, made.findings)
 
     @staticmethod
     def _field_of_view(rng: torch.Generator, size: Sequence[int]) -> tuple[int, int, int]:
