@@ -74,7 +74,7 @@ def test_an_answer_does_not_depend_on_the_number_of_prompts(
         assert np.array_equal(answer.logits, all_answers[i].logits)
         assert np.array_equal(answer.mask.array(), all_answers[i].mask.array())
     positive = [np.mean(a.logits > 0) for a in all_answers]
-    assert len(set(positive)) == 33
+    assert len(set(positive)) > 30
     assert sum(0.001 < p < 0.999 for p in positive) > 10
 
 
@@ -263,6 +263,80 @@ def test_the_plan_holds(engine, image, kept):
     assert memory.resident_bytes() > 2**26
 
 
+def weighted_mean(engine, image, prompt):
+    """Independent: the mean over the windows that ran, in float64; and where there is one."""
+    from textseg3d.inference.windows import gaussian
+
+    total, weight = np.zeros((2, *image.grid.shape))
+    gz, gy, gx = (gaussian(n) for n in image.grid.size)
+    gauss = gz[:, None, None] * gy[:, None] * gx
+    with torch.inference_mode():
+        for window in engine.windows(image, Progress()):
+            rows = prepare_rows(window, engine._ask(window, [prompt], exact=image.exact), [0])
+            inside, part = image.grid.clip(window.start)
+            total[inside] += (window_logits(window, rows)[0].numpy() * gauss)[part]
+            weight[inside] += gauss[part]
+    return weight > 0, total / np.maximum(weight, 1e-300)
+
+
+def test_open_blocks_have_the_bits_of_everything(engine, image, kept, prompts):
+    """What is left out has the sign of the logits of stride 2, far enough from the threshold."""
+    z = image.grid.region[0]
+    run = slabs.SlabRun(
+        image.grid, [], image.scan_shape, 4, torch.device("cpu"), present=0.0, keep_logits=False
+    )
+    run._active = [slabs.Asked(w, engine._ask(w, prompts[:4])) for w in kept]
+    left_out = 0
+    for margin in (0.0, 2.0):
+        some = run._blocks(z.start, z.stop, [0, 1, 2, 3], margin)
+        every = run._blocks(z.start, z.stop, [0, 1, 2, 3], None)
+        for boxed, whole in zip(some, every):
+            full = np.full(image.grid.shape, -np.inf, np.float32)
+            full[image.grid.region] = whole.values
+            found = np.full(image.grid.shape, OUTSIDE_LOGIT, np.float32)
+            box = tuple(slice(c, c + n) for c, n in zip(boxed.corner, boxed.values.shape))
+            found[box] = boxed.values
+            inner = np.abs(found) != -OUTSIDE_LOGIT
+            assert np.array_equal(found[inner], full[inner])
+            outside = ~inner & np.isfinite(full)
+            left_out += outside.sum()
+            assert np.mean((found > 0)[outside] == (full > 0)[outside]) > 0.9
+    assert left_out > 1000
+
+
+def test_exact_is_float32_and_everywhere(engine, scan):
+    exact, default = (engine.prepare(scan, exact=value) for value in (True, False))
+    assert engine._margin(exact) is None
+    assert engine._margin(default) is not None
+    window = next(iter(engine.windows(exact, Progress())))
+    assert window.fine.dtype == window.projected.query.dtype == torch.float32
+
+
+def test_short_texts_are_cut_and_nobody_looks_for_what_is_absent(model_folder, scan, monkeypatch):
+    from textseg3d import Segmenter
+
+    engine = Segmenter(model_folder, "cpu", precision="fp32")._predictor.engine
+    image = engine.prepare(scan, exact=False)
+    window = next(iter(engine.windows(image, Progress())))
+    rng = np.random.default_rng(1)
+    tokens = rng.standard_normal((5, 1, 24, 16)).astype(np.float32)
+    lengths = (3, 7, 8, 20, 24)
+    texts = [TextFeatures(t, np.arange(24)[None] < n, t[:, 0]) for t, n in zip(tokens, lengths)]
+    located, real = [], engine.network.locate
+    monkeypatch.setattr(
+        engine.network, "locate", lambda *a: located.append(a[2].mask.shape) or real(*a)
+    )
+    answer = engine._ask(window, texts)
+    assert not located
+    found = answer.coarse[torch.tensor([4, 0, 1, 0])]
+    assert sorted(located) == [(4, 8), (4, 25)]
+    for text, row in zip([texts[4], texts[0], texts[1], texts[0]], found):
+        arrays = [torch.from_numpy(a) for a in (text.tokens, text.mask, text.pooled)]
+        with torch.no_grad():
+            plain = engine.network.answer(window.features, *arrays)
+        torch.testing.assert_close(row, plain.coarse[0], rtol=1e-4, atol=1e-4)
+
+
 def test_air_is_left_out_and_audited(engine, prompts):
     hu = np.full((60, 64, 100), -1000, np.int16)
     hu[10:50, 5:30, 5:30] = 40
@@ -279,25 +353,15 @@ def test_air_is_left_out_and_audited(engine, prompts):
     for window in left_out:
         assert window["why"].startswith("air: ")
         assert hu[thin.grid.clip(tuple(window["start"]))[0]].max() < 0
-    (found,) = engine.answer(thin, engine.windows(thin, Progress()), prompts[:1])
-    # Independent: weighted mean over the windows that ran, in float64.
-    with torch.inference_mode():
-        total, weight = np.zeros(hu.shape), np.zeros(hu.shape)
-        from textseg3d.inference.windows import gaussian
-
-        gz, gy, gx = (gaussian(n) for n in thin.grid.size)
-        gauss = gz[:, None, None] * gy[:, None] * gx
-        for window in engine.windows(thin, Progress()):
-            rows = prepare_rows(window, engine._ask(window, prompts[:1]), [0])
-            inside, part = thin.grid.clip(window.start)
-            total[inside] += (window_logits(window, rows)[0].numpy() * gauss)[part]
-            weight[inside] += gauss[part]
-    covered = weight > 0
-    assert 0 < covered.mean() < 1
-    assert (
-        np.abs(found.logits[covered] - (total / np.maximum(weight, 1e-300))[covered]).max() < 1e-2
-    )
-    assert np.all(found.logits[~covered] == OUTSIDE_LOGIT)
+    close = engine.prepare(volume, exact=False)  # by blocks, in bf16
+    assert close.grid.skipped
+    assert close.grid.aligned
+    for case, slack in ((thin, 1e-3), (close, 0.05)):
+        (found,) = engine.answer(case, engine.windows(case, Progress()), prompts[:1])
+        covered, expected = weighted_mean(engine, case, prompts[0])
+        assert 0 < covered.mean() < 1
+        assert np.abs(found.logits[covered] - expected[covered]).max() < slack
+        assert np.all(found.logits[~covered] == OUTSIDE_LOGIT)
     air = skip_air(whole.grid, np.full(hu.shape, -1000, np.float32))
     assert len(air) == len(whole.grid)
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT, SharesAccumulator
-from textseg3d.inference.windows import even_starts, gaussian, shares, tile_body
+from textseg3d.inference.windows import (
+    BLOCK,
+    aligned_starts,
+    even_starts,
+    gaussian,
+    shares,
+    tile_body,
+)
 
 CPU = torch.device("cpu")
 
@@ -39,15 +46,41 @@ def test_starts_cover_the_range_evenly_with_as_few_windows_as_the_step_allows(n,
         assert len(starts) == 1
 
 
+@given(
+    n=st.integers(1, 400),
+    size=st.sampled_from([32, 64, 128]),
+    step=st.sampled_from([0.5, 0.75, 1.0]),
+    data=st.data(),
+)
+def test_aligned_starts_are_whole_blocks_apart(n, size, step, data):
+    first = data.draw(st.integers(0, n - 1))
+    last = data.draw(st.integers(first, n - 1))
+    starts = aligned_starts(first, last, size, step, n)
+    assert len(starts) == len(even_starts(first, last, size, step, n))
+    gaps = np.diff(starts)
+    assert not np.any(gaps % BLOCK)
+    assert all(0 < gap < size * step + BLOCK for gap in gaps)
+    assert starts[0] <= first
+    assert starts[-1] + size > last
+    reach = starts[-1] + size - starts[0]
+    if len(starts) > 1:
+        assert reach - (last - first + 1) < BLOCK
+        if reach <= n:
+            assert starts[0] >= 0
+            assert starts[-1] + size <= n
+        else:
+            assert abs(-starts[0] - (starts[-1] + size - n)) <= 1
+
+
 def test_a_small_volume_is_padded_on_both_sides():
     grid = tile_body((20, 1, 33), (32, 32, 32), 0.5, np.array([[0, 19], [0, 0], [0, 32]]), False)
     assert grid.starts[0] == (-6,)
     assert grid.starts[1] == (-16,)
-    assert grid.starts[2] == (0, 1)
+    assert grid.starts[2] == (-4, 4)
     assert grid.region == (slice(0, 20), slice(0, 1), slice(0, 33))
-    volume, window = grid.clip((-6, -16, 1))
-    assert volume == (slice(0, 20), slice(0, 1), slice(1, 33))
-    assert window == (slice(6, 26), slice(16, 17), slice(0, 32))
+    volume, window = grid.clip((-6, -16, 4))
+    assert volume == (slice(0, 20), slice(0, 1), slice(4, 33))
+    assert window == (slice(6, 26), slice(16, 17), slice(0, 29))
 
 
 def test_window_counts_of_a_known_case():
@@ -62,7 +95,10 @@ def test_window_counts_of_a_known_case():
 def test_only_the_body_is_tiled():
     box = np.array([[10.0, 60.0], [-3.0, 70.0], [5.0, 30.0]])
     grid = tile_body((100, 64, 90), (32, 32, 32), 0.75, box, False)
-    assert grid.region == (slice(10, 61), slice(0, 64), slice(2, 34))
+    assert grid.region == (slice(8, 64), slice(0, 64), slice(2, 34))
+    assert grid.starts == ((8, 32), (0, 16, 32), (2,))
+    assert grid.aligned
+    assert not tile_body((100, 64, 90), (32, 32, 32), 0.75, box, True).aligned
     assert grid.total == 6 * 3 * 5
 
 

@@ -7,10 +7,11 @@ import logging
 import os
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import UsageError
 
@@ -69,6 +70,15 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     if chosen.type == "cpu" and cpu_has_bf16() and bf16_self_check():
         return Runtime(chosen, torch.bfloat16)
     return Runtime(chosen, None)
+
+
+def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager[Any]:
+    """Context of the runtime's precision; ``exact`` stays in float32."""
+    import torch
+
+    if runtime.autocast is None or exact:
+        return nullcontext()
+    return torch.autocast(runtime.device.type, dtype=runtime.autocast)
 
 
 def _device(text: str) -> torch.device:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import InputError, MemoryBudgetError
 from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
+from textseg3d.inference.ask import ask
+from textseg3d.inference.device import autocast as autocast
 from textseg3d.inference.head import chunk_size
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory
@@ -77,10 +78,12 @@ class PromptImage(PreparedImage):
     Attributes:
         scan_shape: (D, H, W) of the scan.
         plan: of the memory.
+        exact: no shortcut is wanted.
     """
 
     scan_shape: Triple
     plan: MemoryPlan | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,8 @@ class Engine:
             )
         spacing = self.configuration.spacing
         shape = target_shape(volume.shape, volume.spacing_mm, spacing)
-        check_memory(self.configuration, self.runtime, volume.shape, shape)
+        runtime = self._precise(exact)
+        check_memory(self.configuration, runtime, volume.shape, shape)
         with torch.inference_mode():
             scan = resample_scan(volume.array, shape, self.runtime.device)
             x = normalise(scan, schemes)
@@ -226,8 +230,8 @@ class Engine:
         )
         if values is not None and not exact:
             grid = skip_air(grid, values)
-        image = PromptImage(x, tuple(outside), box, midline, grid, volume.shape)
-        return replace(image, plan=plan_image(self.configuration, self.runtime, image))
+        image = PromptImage(x, tuple(outside), box, midline, grid, volume.shape, exact=exact)
+        return replace(image, plan=plan_image(self.configuration, runtime, image))
 
     def keep_all(self, image: PromptImage) -> PromptImage:
         """The image with a plan that keeps the features of all windows for later prompts.
@@ -235,7 +239,8 @@ class Engine:
         Raises:
             MemoryBudgetError: if there is no room for them, not even on disk.
         """
-        plan = plan_image(self.configuration, self.runtime, image, keep_all=True)
+        runtime = self._precise(image.exact)
+        plan = plan_image(self.configuration, runtime, image, keep_all=True)
         return replace(image, plan=plan)
 
     def windows(self, image: PromptImage, progress: Progress) -> Iterator[WindowFeatures]:
@@ -270,10 +275,11 @@ class Engine:
         import torch
 
         try:
-            with torch.inference_mode(), autocast(self.runtime):
+            runtime = self._precise(image.exact)
+            with torch.inference_mode(), autocast(runtime):
                 x, position = self._window(image, start)
                 features = self.network.encode_image(x, position)
-                fine = self.network.fine_features(features.half, x).to(self.runtime.feature_dtype)
+                fine = self.network.fine_features(features.half, x).to(runtime.feature_dtype)
                 projected = self.network.project(features)
             return WindowFeatures(start, features, fine, projected)
         except (MemoryError, RuntimeError) as error:
@@ -298,7 +304,7 @@ class Engine:
 
         from textseg3d.inference.slabs import Asked, SlabRun, slabs
 
-        asked = (Asked(window, self._ask(window, prompts)) for window in windows)
+        asked = (Asked(w, self._ask(w, prompts, exact=image.exact)) for w in windows)
         if self.accumulator is not SharesAccumulator:
             return self._answer_by(self.accumulator, image, asked, len(prompts))
         plan = image.plan
@@ -312,6 +318,7 @@ class Engine:
             self.runtime.device,
             present=float(np.log(PRESENT / (1 - PRESENT))),
             keep_logits=keep_logits,
+            margin=self._margin(image),
         )
         run.run(asked)
         presence = torch.tensor(run.presence, dtype=torch.float32).sigmoid().tolist()
@@ -326,6 +333,14 @@ class Engine:
             )
             for i, builder in enumerate(run.builders)
         ]
+
+    def _margin(self, image: PromptImage) -> float | None:
+        """Of the shortcut in :mod:`textseg3d.inference.blocks`; None if it is not to be taken."""
+        from textseg3d.inference.blocks import MARGIN
+        from textseg3d.networks.kernels import kernels_for
+
+        by_kernel = self.runtime.device.type != "cpu" or kernels_for(image.x) is not None
+        return None if image.exact or by_kernel or not image.grid.aligned else MARGIN
 
     def _answer_by(
         self, factory: AccumulatorFactory, image: PromptImage, asked: Iterable[Any], count: int
@@ -350,30 +365,15 @@ class Engine:
         found = [sums.take(prompt).cpu().numpy() for prompt in range(count)]
         return [Answer(f, p) for f, p in zip(found, presence.sigmoid().tolist())]
 
-    def _ask(self, window: WindowFeatures, prompts: Sequence[TextFeatures]) -> PromptAnswer:
-        """All prompts on one window, in chunks of one shape."""
-        import torch
+    def _ask(
+        self, window: WindowFeatures, prompts: Sequence[TextFeatures], *, exact: bool = False
+    ) -> PromptAnswer:
+        """All prompts on one window."""
+        return ask(self.network, self._precise(exact), window, prompts)
 
-        from textseg3d.networks.prompt_unet import PromptAnswer
-
-        device = self.runtime.device
-        size = chunk_size(device)
-        parts = []
-        for first in range(0, len(prompts), size):
-            chunk = prompts[first : first + size]
-            texts = [np.concatenate(a) for a in zip(*((p.tokens, p.mask, p.pooled) for p in chunk))]
-            missing = size - len(chunk)
-            padded = [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in texts]
-            tokens, mask, pooled = (torch.from_numpy(a).to(device) for a in padded)
-            with torch.inference_mode(), autocast(self.runtime):
-                parts.append(
-                    self.network.answer(window.features, tokens, mask, pooled, window.projected)
-                )
-        with torch.inference_mode():
-            queries = [torch.cat(q)[: len(prompts)] for q in zip(*(p.queries for p in parts))]
-            coarse = torch.cat([p.coarse for p in parts])[: len(prompts)]
-            presence = torch.cat([p.presence for p in parts])[: len(prompts)]
-        return PromptAnswer(queries, coarse, presence)
+    def _precise(self, exact: bool) -> Runtime:
+        """The runtime; where nothing may be cut short, in float32."""
+        return replace(self.runtime, autocast=None) if exact else self.runtime
 
     def _window(self, image: PreparedImage, start: Triple) -> tuple[Tensor, Tensor]:
         """Network input [1, C', p, p, p] and position [3, 2] of one window."""
@@ -394,15 +394,6 @@ class Engine:
         source, target = image.grid.clip(start)
         x[(slice(None), *target)] = image.x[(slice(None), *source)]
         return x[None].to(device).contiguous(memory_format=torch.channels_last_3d), position
-
-
-def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager[Any]:
-    """Context of the runtime's precision; ``exact`` stays in float32."""
-    import torch
-
-    if runtime.autocast is None or exact:
-        return nullcontext()
-    return torch.autocast(runtime.device.type, dtype=runtime.autocast)
 
 
 def body_midline(hu: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -78,7 +78,7 @@ def mask_of_planes(
     positive = logits > 0
     if not positive.any():
         return PackedMask.empty(shape)
-    shadow = positive.any(axis=0)
+    shadow: NDArray[np.bool_] = np.any(positive, axis=0)
     hits = [np.flatnonzero(a) for a in (positive.any((1, 2)), shadow.any(1), shadow.any(0))]
     box = [m.touched_by(int(hit[0]), int(hit[-1])) for m, hit in zip(maps, hits)]
     if any(s.start == s.stop for s in box):  # a coarse output can step over every positive sample

@@ -42,8 +42,8 @@ class Runs:
     def of_bits(cls, bits: NDArray[np.uint8], shape: Triple) -> Runs:
         """Runs of a volume of ``shape`` from ``np.packbits`` of its voxels."""
         depth, height, width = shape
-        changes = bits >> 1  # each bit against the one before it
-        changes[1:] |= bits[:-1] << 7
+        changes: NDArray[np.uint8] = bits >> np.uint8(1)  # each bit against the one before it
+        changes[1:] |= bits[:-1] << np.uint8(7)
         changes ^= bits
         byte = np.flatnonzero(changes)
         hit = np.unpackbits(changes[byte]).view(bool)
@@ -137,7 +137,9 @@ class Runs:
         small = np.flatnonzero(component != largest)  # the largest is what the others leave
         which, part = _expand(length[small])
         chosen = values[(np.cumsum(length) - length)[small][which] + part]
-        sums = np.bincount(component[small][which], chosen, count)
+        sums: NDArray[np.float64] = np.bincount(component[small][which], chosen, count).astype(
+            float
+        )
         sums[largest] = total - (sums.sum() if kind is np.float64 else int(sums.sum()))
         return sums
 
@@ -153,8 +155,8 @@ class Runs:
         new = np.concatenate([[True], (np.diff(self.z) != 0) | (np.diff(self.y) != 0)])
         begin = np.flatnonzero(new)
         end = np.append(begin[1:], len(self)) - 1
-        z, y = self.z[begin], self.y[begin] * dy
-        ends = np.stack([self.first[begin], self.last[end]]) * dx
+        z, y = self.z[begin], (self.y[begin] * dy).astype(np.float64)
+        ends = (np.stack([self.first[begin], self.last[end]]) * dx).astype(np.float64)
         slices = np.flatnonzero(np.concatenate([[True], np.diff(z) != 0]))
         stops = np.append(slices[1:], len(z))
         extent = _extents(y, ends, slices)

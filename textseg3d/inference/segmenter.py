@@ -160,8 +160,8 @@ class Segmenter:
             spacing_mm, direction, origin_mm: of an array, see
                 :func:`textseg3d.inference.scans.as_volume`.
             on_progress: ``(stage, done, total)``; returning False cancels within one window.
-            exact: no shortcut: windows at half-patch steps over the whole volume. For a
-                converted nnU-Net also float32: nnU-Net's own result.
+            exact: no shortcut: float32, and windows at half-patch steps over the whole volume,
+                computed everywhere. For a converted nnU-Net that is nnU-Net's own result.
             keep_logits: keep what :meth:`PromptResult.probability` needs.
             max_memory: what this process may hold in all (on a GPU: there), as bytes or "2G";
                 the work is cut to fit.

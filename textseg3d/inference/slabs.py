@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import MemoryBudgetError
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
+from textseg3d.inference.blocks import Boxed, block_logits
 from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
@@ -78,50 +79,69 @@ class MaskBuilder:
         self._maps = [AxisMap.between(n, m) for n, m in zip(grid.shape, shape)]
         self._parts: list[PackedMask] = []
         self._next = 0  # slice of the scan
-        first = grid.region[0].start
-        # The last plane of before: an array, on a GPU a tensor.
-        self._carry: Any = None if first == 0 else self._outside(1)
+        self._plane = grid.region[0].start
+        # The last plane of before, where it is not far below: an array, on a GPU a tensor.
+        self._carry: Any = None
 
-    def add(self, logits: Tensor, stop: int) -> None:
-        """Planes of the covered region, float32 [dz, h, w], up to plane ``stop`` of the volume."""
+    def add(self, logits: Tensor | Boxed | None, stop: int) -> None:
+        """The next planes, up to plane ``stop`` of the volume.
+
+        Args:
+            logits: float32 [dz, h, w] of the whole covered region, or those of a box of it that
+                are not far below the threshold; None if all are.
+            stop: the plane after the last.
+        """
         from textseg3d.networks.kernels import kernels_for
 
+        start, self._plane = self._plane, stop
+        if logits is None or isinstance(logits, Boxed):
+            self._decide(logits, start, stop)
+            return
         kernels = kernels_for(logits)
         if kernels is not None:
             self._add_by_kernel(kernels, logits, stop)
             return
-        values = logits.cpu().numpy()
-        whole = values.shape[1:] == self._grid.shape[1:]
-        last = stop == self._grid.region[0].stop and stop < self._grid.shape[0]
-        carry = 0 if self._carry is None else 1
-        if whole and not carry and not last:
-            block = values
-        else:
-            block = self._outside(carry + len(values) + last)
-            if self._carry is not None:
-                block[:1] = self._carry
-            block[(slice(carry, carry + len(values)), *self._grid.region[1:])] = values
-        self._decide(block, stop - len(values) - carry)
+        _, y, x = self._grid.region
+        self._decide(Boxed((start, y.start, x.start), logits.cpu().numpy()), start, stop)
 
-    def _decide(self, block: NDArray[np.float32], first: int) -> None:
-        """Decide every slice of the scan that lies between planes of the block."""
-        out = self._reached(first, first + len(block))
-        z = self._maps[0].part(out)
-        z = AxisMap(z.low - first, z.high - first, z.weight)
-        part = mask_of_planes(block, [z, *self._maps[1:]], out.start, self._shape)
-        if part.bits.size:
-            self._parts.append(part)
-        self._carry = block[-1:].copy()
+    def _decide(self, boxed: Boxed | None, start: int, stop: int) -> None:
+        """Decide every slice of the scan that lies between these planes and the one before."""
+        low, high = max(0, start - 1), stop
+        if stop == self._grid.region[0].stop and stop < self._grid.shape[0]:
+            high += 1  # a plane where no window ran
+        out = self._reached(low, high)
+        parts = [part for part in (self._carry, boxed) if part is not None]
+        self._carry = None if boxed is None else boxed.last_plane(stop - 1)
+        if not parts or out.start == out.stop:
+            return
+        limits = [(low, high), *((0, n) for n in self._grid.shape[1:])]
+        box = []
+        for axis, (least, most) in enumerate(limits):  # with one voxel around
+            first = min(p.corner[axis] for p in parts) - 1
+            last = max(p.corner[axis] + p.values.shape[axis] for p in parts) + 1
+            box.append((max(least, first), min(most, last)))
+        block = np.full([b - a for a, b in box], OUTSIDE_LOGIT, np.float32)
+        for part in parts:
+            corner = [c - b[0] for c, b in zip(part.corner, box)]
+            block[tuple(slice(c, c + n) for c, n in zip(corner, part.values.shape))] = part.values
+        maps = [self._maps[0].part(out), *self._maps[1:]]
+        maps = [AxisMap(m.low - b[0], m.high - b[0], m.weight) for m, b in zip(maps, box)]
+        found = mask_of_planes(block, maps, out.start, self._shape)
+        if found.bits.size:
+            self._parts.append(found)
 
     def _add_by_kernel(self, kernels: ModuleType, logits: Tensor, stop: int) -> None:
         """The same where the logits are, by the kernel K2."""
         import torch
 
         grid = self._grid
-        carry = [] if self._carry is None else [self._carry]
+        first = stop - len(logits)
+        carry = [] if first == 0 else [self._carry]
+        if first and self._carry is None:
+            carry = [self._outside(1)]
         block = torch.full((len(logits), *grid.shape[1:]), OUTSIDE_LOGIT, device=logits.device)
         block[(slice(None), *grid.region[1:])] = logits
-        first = stop - len(logits) - len(carry)
+        first -= len(carry)
         before = [c if isinstance(c, torch.Tensor) else torch.from_numpy(c) for c in carry]
         end = stop
         after = []
@@ -193,6 +213,7 @@ class SlabRun:
         device: where features live.
         present: logit from which on something counts as there.
         keep_logits: keep every prompt's logits [d, h, w].
+        margin: of :mod:`textseg3d.inference.blocks`, where its shortcut may be taken.
     """
 
     def __init__(
@@ -205,9 +226,11 @@ class SlabRun:
         *,
         present: float,
         keep_logits: bool,
+        margin: float | None = None,
     ) -> None:
         import torch
 
+        self.margin = margin
         self.grid, self.cuts, self.device, self.present = grid, cuts, device, present
         self.presence = np.full(count, -np.inf)
         self.builders = [MaskBuilder(grid, shape) for _ in range(count)]
@@ -272,16 +295,28 @@ class SlabRun:
             return
         begin = perf_counter()
         for row, prompt in zip(sums, prompts):
-            if self.logits:
-                inside = (slice(start, stop), *self.grid.region[1:])
-                self.logits[prompt][inside] = row.cpu().numpy()
             self.builders[prompt].add(row, stop)
         self.export_seconds += perf_counter() - begin
+        if self.logits:
+            whole = sums if self.margin is None else self._blocks(start, stop, prompts, None)
+            for row, prompt in zip(whole, prompts):
+                self._keep(row, prompt, start, stop)
 
-    def _sums(self, start: int, stop: int, prompts: list[int]) -> Tensor:
-        """float32 [P, stop - start, h, w]: logits of the covered region."""
+    def _keep(self, row: Tensor | Boxed | None, prompt: int, start: int, stop: int) -> None:
+        """Planes of one prompt's logits."""
+        if isinstance(row, Boxed):
+            box = tuple(slice(c, c + n) for c, n in zip(row.corner, row.values.shape))
+            self.logits[prompt][box] = row.values
+        elif row is not None:
+            inside = (slice(start, stop), *self.grid.region[1:])
+            self.logits[prompt][inside] = row.cpu().numpy()
+
+    def _sums(self, start: int, stop: int, prompts: list[int]) -> Sequence[Tensor | Boxed | None]:
+        """Logits of the covered region: float32 [stop - start, h, w], or a box of them."""
         import torch
 
+        if self.margin is not None:
+            return self._blocks(start, stop, prompts, self.margin)
         _, y, x = self.grid.region
         shape = (stop - start, y.stop - y.start, x.stop - x.start)
         with torch.inference_mode():
@@ -292,7 +327,17 @@ class SlabRun:
                 add_window(window, rows, weights, sums, offset)
             if self.grid.skipped:
                 self._divide(sums, start, stop)
-        return sums
+        return list(sums)
+
+    def _blocks(
+        self, start: int, stop: int, prompts: list[int], margin: float | None
+    ) -> list[Boxed | None]:
+        """The same in blocks; only where the surface can be, or (without a margin) everywhere."""
+        import torch
+
+        reaching = [(asked, weights) for asked, _, weights in self._reaching(start, stop)]
+        with torch.inference_mode():
+            return block_logits(self.grid, reaching, prompts, (start, stop), margin)
 
     def _divide(self, sums: Tensor, start: int, stop: int) -> None:
         """Where windows were left out, the weights of the others no longer sum to one."""

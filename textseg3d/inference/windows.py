@@ -21,6 +21,8 @@ EXACT_STEP = 0.5
 SIGMA_OF_PATCH = 1 / 8  # as nnU-Net
 PLANES = 8
 """Planes of one block of work; divides every window of a prompted network (multiples of 32)."""
+BLOCK = 8
+"""Side of the blocks that windows of a default grid are whole numbers of apart."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class WindowGrid:
         )
         return z, y, x
 
+    @property
+    def aligned(self) -> bool:
+        """Whether all windows are whole blocks large and apart."""
+        apart = [s - starts[0] for starts in self.starts for s in starts]
+        return not any(n % BLOCK for n in (*apart, *self.size))
+
     def clip(self, start: Triple) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Slices of the volume, and of the window, where window ``start`` lies in the volume."""
         volume, window = [], []
@@ -101,12 +109,15 @@ class WindowPolicy(Protocol):
 def tile_body(
     shape: Triple, size: Triple, step: float, box: NDArray[np.float64], exact: bool
 ) -> WindowGrid:
-    """As few windows as the step allows, evenly spread over the body (``exact``: the volume)."""
+    """As few windows as the step allows, evenly spread over the body (``exact``: the volume).
+
+    Those over the body start whole blocks apart, so that shortcuts can be taken block by block.
+    """
     full = [even_starts(0, n - 1, p, EXACT_STEP, n) for n, p in zip(shape, size)]
     total = math.prod(len(s) for s in full)
     if not exact:
         full = [
-            even_starts(max(0, math.floor(low)), min(n - 1, math.ceil(high)), p, step, n)
+            aligned_starts(max(0, math.floor(low)), min(n - 1, math.ceil(high)), p, step, n)
             for (low, high), n, p in zip(box, shape, size)
         ]
     return WindowGrid((full[0], full[1], full[2]), size, shape, total)
@@ -133,6 +144,25 @@ def even_starts(first: int, last: int, size: int, step: float, n: int) -> tuple[
     stride = max(1, math.floor(size * step))
     count = math.ceil((extent - size) / stride) + 1
     return tuple(first + round(i * (extent - size) / (count - 1)) for i in range(count))
+
+
+def aligned_starts(first: int, last: int, size: int, step: float, n: int) -> tuple[int, ...]:
+    """As :func:`even_starts`, but whole blocks apart.
+
+    Neighbours are less than a block further apart than the step says, and together the windows
+    reach less than a block beyond the range: inside the axis if there is room, else evenly beyond
+    both ends of it.
+    """
+    even = even_starts(first, last, size, step, n)
+    if len(even) == 1:
+        return even
+    extra = last - first + 1 - size
+    blocks = math.ceil(extra / BLOCK)
+    room = n - size - blocks * BLOCK
+    begin = first - (blocks * BLOCK - extra) // 2
+    begin = min(max(0, begin), room) if room >= 0 else room // 2
+    gaps = len(even) - 1
+    return tuple(begin + BLOCK * round(i * blocks / gaps) for i in range(len(even)))
 
 
 def gaussian(size: int) -> NDArray[np.float64]:

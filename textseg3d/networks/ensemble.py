@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from textseg3d.networks.prompt_attention import ImageProjections
+from textseg3d.networks.prompt_attention import ImageProjections, PromptReading
 from textseg3d.networks.prompt_unet import ImageFeatures, PromptAnswer
 
 _MEMBER = re.compile(r"members\.(\d+)\.")
@@ -78,19 +78,40 @@ class FoldEnsemble(nn.Module):
         projected: MemberProjections | None = None,
     ) -> PromptAnswer:
         """See `PromptUNet.answer`; the mean of the members' logits, presence included."""
-        parts = self.project(features).parts if projected is None else projected.parts
-        answers = [
-            member.answer(one, tokens, mask, pooled, part)
-            for member, one, part in zip(self._networks, self._split(features), parts)
+        if projected is None:
+            projected = self.project(features)
+        reading = self.read(projected, tokens, mask, pooled)
+        coarse = self.locate(features, projected, reading)
+        return PromptAnswer(reading.queries, coarse, reading.presence)
+
+    def read(
+        self, projected: MemberProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
+    ) -> PromptReading:
+        """See `PromptUNet.read`; the members' texts are side by side."""
+        found = [
+            member.read(part, tokens, mask, pooled)
+            for member, part in zip(self._networks, projected.parts)
         ]
-        n = len(answers)
+        n = len(found)
         queries = []
-        for scale in zip(*(answer.queries for answer in answers)):
+        for scale in zip(*(one.queries for one in found)):
             bias = torch.stack([query[:, -1] for query in scale]).sum(0)
             queries.append(torch.cat([*(q[:, :-1] for q in scale), bias[:, None]], dim=1) / n)
-        coarse = torch.stack([answer.coarse for answer in answers]).mean(0)
-        presence = torch.stack([answer.presence for answer in answers]).mean(0)
-        return PromptAnswer(queries, coarse, presence)
+        presence = torch.stack([one.presence for one in found]).mean(0)
+        text = torch.cat([one.text for one in found], dim=2)
+        return PromptReading(queries, presence, text, found[0].mask)
+
+    def locate(
+        self, features: ImageFeatures, projected: MemberProjections, reading: PromptReading
+    ) -> Tensor:
+        """See `PromptUNet.locate`; the mean of the members' logits."""
+        texts = reading.text.chunk(len(self.members), dim=2)
+        columns = zip(self._networks, self._split(features), projected.parts, texts)
+        found = [
+            member.locate(one, part, replace(reading, text=text))
+            for member, one, part, text in columns
+        ]
+        return torch.stack(found).mean(0)
 
     def _split(self, features: ImageFeatures) -> list[ImageFeatures]:
         n = len(self.members)

@@ -71,6 +71,12 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     Returns:
         [P, heads, N, d].
     """
+    shared = mask is None and k.shape[0] == 1 < q.shape[0] and k.shape[2] > MAX_TEXT_TOKENS
+    if shared and not torch.is_grad_enabled() and kernels_for(q, k, v) is None:
+        # All prompts' tokens are queries of one image.
+        folded = q.transpose(0, 1).flatten(1, 2)[None].to(v.dtype)
+        found = nn.functional.scaled_dot_product_attention(folded, k.to(v.dtype), v)
+        return found[0].unflatten(1, (q.shape[0], q.shape[2])).transpose(0, 1)
     k, v = k.expand(q.shape[0], -1, -1, -1), v.expand(q.shape[0], -1, -1, -1)
     fits = min(q.shape[2], k.shape[2]) <= MAX_TEXT_TOKENS and q.shape[3] <= MAX_HEAD_WIDTH
     kernels = kernels_for(q, k, v, mask) if fits else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from textseg3d.networks.kernels import attention
+from textseg3d.networks.kernels import attention, kernels_for
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,34 @@ class ImageProjections:
         keys_values: per layer, keys and values [1, heads, M, d] of all image tokens.
         near: [1, n, width], the tokens of stride 8.
         query: [1, heads, n, d] of ``near``.
+        base: [1, n, width], ``near`` with the last layer's bias, in the dtype of ``query``.
     """
 
     keys_values: list[tuple[Tensor, Tensor]]
     near: Tensor
     query: Tensor
+    base: Tensor
 
     def tensors(self) -> list[Tensor]:
         """All tensors in it that own memory."""
-        return [t for pair in self.keys_values for t in pair] + [self.query]
+        return [t for pair in self.keys_values for t in pair] + [self.query, self.base]
+
+
+@dataclass(frozen=True)
+class PromptReading:
+    """What P prompts make of a window, before they are located on it.
+
+    Attributes:
+        queries: per scale (stride 1, 2, 4) [P, C + 1]; the last column is the bias.
+        presence: [P] logits.
+        text: [P, L + 1, width], the prompts' tokens.
+        mask: bool [P, L + 1], True = counts.
+    """
+
+    queries: list[Tensor]
+    presence: Tensor
+    text: Tensor
+    mask: Tensor
 
 
 class Attention(nn.Module):
@@ -165,20 +184,30 @@ class PromptAttention(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, PromptLayer)
             pairs.append(layer.cross_attention.project(image))
-        return ImageProjections(pairs, near, self.image_attention.query(near))
+        query = self.image_attention.query(near).contiguous()
+        base = (near + self.image_attention.out.bias).to(query.dtype)
+        return ImageProjections(pairs, near, query, base)
 
     def forward(
         self, image: ImageProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Answer P prompts on one window.
-
-        Args:
-            image: of :meth:`project`.
-            tokens: [P, L, E]; mask: bool [P, L]; pooled: [P, E].
+        """Answer P prompts on one window: :meth:`read`, then :meth:`locate`.
 
         Returns:
             Query vectors [P, C + 1] per scale (the last entry is the bias), coarse logits
             [P, n_coarse], presence logits [P].
+        """
+        reading = self.read(image, tokens, mask, pooled)
+        return reading.queries, self.locate(image, reading.text, reading.mask), reading.presence
+
+    def read(
+        self, image: ImageProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
+    ) -> PromptReading:
+        """What P prompts make of one window, but for where on it they are.
+
+        Args:
+            image: of :meth:`project`.
+            tokens: [P, L, E]; mask: bool [P, L]; pooled: [P, E].
         """
         query_token = self.from_pooled(self.norm_pooled(pooled))[:, None]
         x = torch.cat([query_token, self.from_text(self.norm_text(tokens))], dim=1)
@@ -187,10 +216,53 @@ class PromptAttention(nn.Module):
             x = layer(x, mask, keys_values)
         x = self.norm_out(x)
         query = x[:, 0]
+        presence = self.presence(query)[:, 0]
+        return PromptReading([make(query) for make in self.queries], presence, x, mask)
 
-        answered = self.image_attention.project(x)
-        prompted = image.near + self.image_attention.attend(image.query, answered, mask)
-        prompted = self.norm_prompted(prompted)
-        coarse = torch.einsum("pnd,pd->pn", prompted, self.coarse_query(query))
-        coarse = coarse * prompted.shape[-1] ** -0.5 + self.coarse_bias(query)
-        return [make(query) for make in self.queries], coarse, self.presence(query)[:, 0]
+    def locate(self, image: ImageProjections, text: Tensor, mask: Tensor) -> Tensor:
+        """Coarse logits [P, n_coarse] of prompts.
+
+        Args:
+            image: of :meth:`project`.
+            text, mask: of :meth:`read`.
+        """
+        query = text[:, 0]
+        direction = self.coarse_query(query)
+        if torch.is_grad_enabled() or kernels_for(text, mask) is not None:
+            answered = self.image_attention.project(text)
+            prompted = image.near + self.image_attention.attend(image.query, answered, mask)
+            prompted = self.norm_prompted(prompted)
+            coarse = torch.einsum("pnd,pd->pn", prompted, direction)
+        else:
+            coarse = self._along(self._prompted(image, text, mask), direction)
+        return coarse * text.shape[-1] ** -0.5 + self.coarse_bias(query)
+
+    def _prompted(self, image: ImageProjections, text: Tensor, mask: Tensor) -> Tensor:
+        """Image tokens after their attention to the texts, before the norm, [P, n, width].
+
+        The same as :meth:`Attention.attend`, with the last layer applied to the few values
+        instead of the many results, and all prompts in one product with the queries.
+        """
+        attention = self.image_attention
+        keys, values = attention.project(text)
+        prompts, heads, length, depth = keys.shape
+        folded = (keys * depth**-0.5).transpose(0, 1).flatten(1, 2)
+        scores = folded @ image.query[0].transpose(1, 2)
+        scores = scores.view(heads, prompts, length, -1).masked_fill_(~mask[..., None], -torch.inf)
+        shares = scores.softmax(2).to(values.dtype).transpose(0, 1).flatten(1, 2)
+        out = attention.out.weight.view(-1, heads, depth).permute(1, 2, 0)
+        moved = (values @ out.to(values.dtype)).flatten(1, 2)
+        return torch.baddbmm(image.base, shares.transpose(1, 2), moved)
+
+    def _along(self, prompted: Tensor, direction: Tensor) -> Tensor:
+        """Dot product [P, n] of the normalised tokens with a direction [P, width] per prompt."""
+        norm, width = self.norm_prompted, prompted.shape[-1]
+        direction = direction.float()
+        scaled = direction * norm.weight
+        scaled = scaled - scaled.mean(1, keepdim=True)  # takes the tokens' means away
+        columns = torch.stack([scaled, torch.full_like(scaled, 1 / width)], dim=2)
+        found = torch.bmm(prompted, columns.to(prompted.dtype)).float()
+        size = torch.linalg.vector_norm(prompted, dim=-1).float()
+        variance = size.square() / width - found[..., 1].square()
+        offset = (direction * norm.bias).sum(1, keepdim=True)
+        return found[..., 0] * (variance + norm.eps).rsqrt() + offset

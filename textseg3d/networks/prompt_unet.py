@@ -13,7 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from textseg3d.networks.blocks import ResidualBlock, depth_to_space, space_to_depth, upsample
-from textseg3d.networks.prompt_attention import ImageProjections, PromptAttention
+from textseg3d.networks.prompt_attention import (
+    ImageProjections,
+    PromptAttention,
+    PromptReading,
+)
 
 STEM = 2  # space-to-depth factor between the input grid and the first stage
 
@@ -155,8 +159,23 @@ class PromptUNet(nn.Module):
         """Attend P prompts (tokens [P, L, E], mask [P, L], pooled [P, E]) to one window."""
         if projected is None:
             projected = self.project(features)
-        queries, coarse, presence = self.prompt(projected, tokens, mask, pooled)
-        return PromptAnswer(queries, coarse.unflatten(1, features.coarse_shape), presence)
+        reading = self.read(projected, tokens, mask, pooled)
+        coarse = self.locate(features, projected, reading)
+        return PromptAnswer(reading.queries, coarse, reading.presence)
+
+    def read(
+        self, projected: ImageProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
+    ) -> PromptReading:
+        """The first half of :meth:`answer`: queries and presence, not yet the coarse logits."""
+        reading: PromptReading = self.prompt.read(projected, tokens, mask, pooled)
+        return reading
+
+    def locate(
+        self, features: ImageFeatures, projected: ImageProjections, reading: PromptReading
+    ) -> Tensor:
+        """The second half: coarse logits [P, D/8, H/8, W/8]."""
+        coarse: Tensor = self.prompt.locate(projected, reading.text, reading.mask)
+        return coarse.unflatten(1, features.coarse_shape)
 
 
 def coarse_to_fine(
