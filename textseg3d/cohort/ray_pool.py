@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -62,9 +63,13 @@ class RayPool:
 
     Raises:
         MissingDependencyError: if Ray is not installed.
+        TextSegError: if Ray cannot be started, or reached.
     """
 
     def __init__(self, work: Work, cases: int, workers: int | None = None) -> None:
+        address = os.environ.get("RAY_ADDRESS")
+        if not address:  # workers of this process's priority; Ray's own is niceness 15
+            os.environ.setdefault("RAY_worker_niceness", "0")
         try:
             import ray
         except ImportError:
@@ -74,7 +79,7 @@ class RayPool:
         self._ray = ray
         self._owns = not ray.is_initialized()
         if self._owns:
-            ray.init(logging_level=logging.ERROR, log_to_driver=True)
+            self._connect(address)
         there = ray.cluster_resources()
         wants_gpu = work.device == "auto" or work.device.startswith("cuda")
         gpus = int(there.get("GPU", 0)) if wants_gpu else 0
@@ -85,6 +90,17 @@ class RayPool:
         self._started = 0
         for _ in range(count):
             self._start()
+
+    def _connect(self, address: str | None) -> None:
+        try:
+            self._ray.init(logging_level=logging.ERROR, log_to_driver=True)
+        except Exception as error:  # Ray raises what it likes here
+            reason = " ".join(str(error).split())[:200]
+            what = f"Ray at {address} (RAY_ADDRESS)" if address else "Ray on this machine"
+            todo = "try `ray status` there" if address else "start it apart (`ray start --head`)"
+            raise TextSegError(
+                f"{what} does not answer ({reason}); {todo}, or use --executor local"
+            ) from error
 
     def _start(self) -> None:
         handle = self._class.remote(self._work)
