@@ -282,14 +282,18 @@ def weighted_mean(engine, image, prompt):
 def test_open_blocks_have_the_bits_of_everything(engine, image, kept, prompts):
     """What is left out has the sign of the logits of stride 2, far enough from the threshold."""
     z = image.grid.region[0]
-    run = slabs.SlabRun(
-        image.grid, [], image.scan_shape, 4, torch.device("cpu"), present=0.0, keep_logits=False
-    )
-    run._active = [slabs.Asked(w, engine._ask(w, prompts[:4])) for w in kept]
     left_out = 0
     for margin in (0.0, 2.0):
-        some = run._blocks(z.start, z.stop, [0, 1, 2, 3], margin)
-        every = run._blocks(z.start, z.stop, [0, 1, 2, 3], None)
+        found = []
+        for keep in (False, True):
+            run = slabs.SlabRun(
+                image.grid, [], image.scan_shape, 4, torch.device("cpu"),
+                present=0.0, keep_logits=keep, margin=margin,
+            )  # fmt: skip
+            run._active = [slabs.Asked(w, engine._ask(w, prompts[:4])) for w in kept]
+            found.append(run._sums(z.start, z.stop, [0, 1, 2, 3]))
+        (some, _), (again, every) = found
+        assert all(np.array_equal(a.values, b.values) for a, b in zip(some, again))
         for boxed, whole in zip(some, every):
             full = np.full(image.grid.shape, -np.inf, np.float32)
             full[image.grid.region] = whole.values
@@ -353,7 +357,10 @@ def test_air_is_left_out_and_audited(engine, prompts):
     for window in left_out:
         assert window["why"].startswith("air: ")
         assert hu[thin.grid.clip(tuple(window["start"]))[0]].max() < 0
+    everywhere = np.array([[0.0, n - 1.0] for n in hu.shape])
+    grid = tile_body(hu.shape, whole.grid.size, 0.75, everywhere, False)
     close = engine.prepare(volume, exact=False)  # by blocks, in bf16
+    close = dataclasses.replace(close, grid=skip_air(grid, hu.astype(np.float32)))
     assert close.grid.skipped
     assert close.grid.aligned
     for case, slack in ((thin, 1e-3), (close, 0.05)):

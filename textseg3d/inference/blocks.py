@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from textseg3d.inference.slabs import Asked
 
 MARGIN = 3.0
-"""In logits; the finest correction of the bundled model moved a sign across it in no block of 30
-prompts' windows but one (docs/performance.md)."""
+"""In logits. See docs/performance.md for how many voxels this changes."""
 _HALF = BLOCK // 2
 _TOGETHER = 128  # blocks of one product
 Bools = NDArray[np.bool_]
@@ -82,7 +81,9 @@ def block_logits(
     prompts: Sequence[int],
     planes: tuple[int, int],
     margin: float | None,
-) -> list[Boxed | None]:
+    *,
+    whole: bool = False,
+) -> tuple[list[Boxed | None], list[Boxed | None]]:
     """Logits of some prompts on planes whose windows are all there.
 
     Args:
@@ -91,10 +92,11 @@ def block_logits(
         prompts: rows of the answers, at most a chunk.
         planes: first, and the one after the last.
         margin: see :data:`MARGIN`; None computes everything.
+        whole: all logits are wanted, too.
 
     Returns:
         For each prompt the smallest box of blocks that are not far below the threshold, cut to
-        planes and volume; None if there are none.
+        planes and volume, None if there are none; and, if wanted, boxes of all logits.
     """
     start, stop = planes
     origin = [s[0] for s in grid.starts]
@@ -103,17 +105,22 @@ def block_logits(
     shape = (end - first, counts[1], counts[2])
     windows = [_window(grid, asked, weights, prompts, first, end) for asked, weights in reaching]
     state = _states(windows, len(prompts), shape, margin)
-    jobs = np.nonzero(state == _OPEN)
-    sums = _evaluate(windows, jobs, divide=bool(grid.skipped))
-    result: list[Boxed | None] = []
+    everything = np.where(state == _UNCOVERED, _UNCOVERED, _OPEN).astype(np.int8)
+    jobs = np.nonzero((everything if whole else state) == _OPEN)
+    sums = _evaluate(windows, jobs, divide=bool(grid.skipped)).numpy()
     limits = [(start, stop), *((s.start, s.stop) for s in grid.region[1:])]
     corner = (origin[0] + first * BLOCK, origin[1], origin[2])
-    edges = np.searchsorted(jobs[0], np.arange(len(prompts) + 1))
-    for prompt in range(len(prompts)):
-        own = slice(int(edges[prompt]), int(edges[prompt + 1]))
-        mine = [axis[own] for axis in jobs[1:]]
-        result.append(_boxed(state[prompt], mine, sums[own], corner, limits))
-    return result
+
+    def boxes(states: NDArray[np.int8]) -> list[Boxed | None]:
+        wanted = states[jobs] == _OPEN
+        found = []
+        for prompt, known in enumerate(states):
+            own = np.flatnonzero(wanted & (jobs[0] == prompt))
+            blocks = [axis[own] for axis in jobs[1:]]
+            found.append(_boxed(known, blocks, sums[own], corner, limits))
+        return found
+
+    return boxes(state), boxes(everything) if whole else []
 
 
 _BELOW, _OPEN, _ABOVE, _UNCOVERED = -1, 0, 1, -2
@@ -272,7 +279,7 @@ def _doubling() -> Tensor:
 def _boxed(
     state: NDArray[np.int8],
     blocks: Sequence[NDArray[np.int64]],
-    sums: Tensor,
+    sums: NDArray[np.float32],
     corner: Triple,
     limits: Sequence[tuple[int, int]],
 ) -> Boxed | None:
@@ -287,7 +294,7 @@ def _boxed(
     values[part != _OPEN] = np.where(part == _ABOVE, -OUTSIDE_LOGIT, OUTSIDE_LOGIT)[
         part != _OPEN, None
     ]
-    values[tuple(axis - b[0] for axis, b in zip(blocks, box))] = sums.numpy()
+    values[tuple(axis - b[0] for axis, b in zip(blocks, box))] = sums
     z, y, x = part.shape
     voxels = values.reshape(z, y, x, BLOCK, BLOCK, BLOCK).transpose(0, 3, 1, 4, 2, 5)
     voxels = voxels.reshape(z * BLOCK, y * BLOCK, x * BLOCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from textseg3d.inference.engine import (
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
 from textseg3d.inference.memory import parse_bytes
+from textseg3d.inference.parallel import in_order
 from textseg3d.inference.postprocess import clean_packed
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
@@ -131,6 +133,8 @@ class Predictor:
         keep_logits: bool,
     ) -> Prediction:
         """Answer prompts on the features of one scan."""
+        import torch
+
         names = list(dict.fromkeys(name for r in requests for name in r.names))
         with progress.stage("network"):
             texts = self._texts(names, volume)
@@ -144,12 +148,20 @@ class Predictor:
         with progress.stage("export"):
             masks = self._cleaned(answers, volume)
             line = midline_voxels(image.midline, image.x.shape[3], volume.shape)
-            for done, request in enumerate(requests):
+            result = partial(
+                _result,
+                answers=answers,
+                masks=masks,
+                volume=volume,
+                image=image,
+                line=line,
+                keep_logits=keep_logits,
+            )
+            progress.step("export", 0, len(requests))
+            made = in_order(result, requests, torch.get_num_threads())
+            for done, one in enumerate(made, start=1):
+                results[one.text] = one
                 progress.step("export", done, len(requests))
-                results[request.text] = _result(
-                    request, answers, masks, volume, image, line, keep_logits=keep_logits
-                )
-            progress.step("export", len(requests), len(requests))
         plan = image.plan if isinstance(image, PromptImage) else None
         return Prediction(
             results=results,

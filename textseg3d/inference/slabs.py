@@ -24,6 +24,7 @@ from textseg3d.inference.blocks import Boxed, block_logits
 from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
+from textseg3d.inference.parallel import in_order
 from textseg3d.inference.regrid import AxisMap, mask_of_planes
 from textseg3d.inference.windows import PLANES, Triple, WindowGrid, shares
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from textseg3d.networks.prompt_unet import PromptAnswer
 
 log = logging.getLogger(__name__)
+Rows = Sequence["Tensor | Boxed | None"]
 
 
 @dataclass(frozen=True)
@@ -272,8 +274,11 @@ class SlabRun:
 
     def _sum(self, start: int, stop: int, prompts: list[int]) -> None:
         """Planes of some prompts; with less at once where memory runs out."""
+        import torch
+
+        found: tuple[Rows, Rows] | None
         try:
-            sums = self._sums(start, stop, prompts)
+            found = self._sums(start, stop, prompts)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -282,8 +287,8 @@ class SlabRun:
                     f"out of memory at planes {start} to {stop} of {self.grid.shape[0]}, the "
                     "smallest piece of work there is; close other programs, or crop the scan"
                 ) from None
-            sums = None
-        if sums is None:  # outside of the handler, which holds on to what filled the memory
+            found = None
+        if found is None:  # outside of the handler, which holds on to what filled the memory
             give_back(self.device)
             middle = start + max(PLANES, (stop - start) // 2)
             log.warning(
@@ -293,12 +298,13 @@ class SlabRun:
             self._sum(start, middle, prompts)
             self._sum(middle, stop, prompts)
             return
+        sums, whole = found
         begin = perf_counter()
-        for row, prompt in zip(sums, prompts):
-            self.builders[prompt].add(row, stop)
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        rows = list(zip(sums, prompts))
+        list(in_order(lambda row: self.builders[row[1]].add(row[0], stop), rows, workers))
         self.export_seconds += perf_counter() - begin
         if self.logits:
-            whole = sums if self.margin is None else self._blocks(start, stop, prompts, None)
             for row, prompt in zip(whole, prompts):
                 self._keep(row, prompt, start, stop)
 
@@ -311,15 +317,18 @@ class SlabRun:
             inside = (slice(start, stop), *self.grid.region[1:])
             self.logits[prompt][inside] = row.cpu().numpy()
 
-    def _sums(self, start: int, stop: int, prompts: list[int]) -> Sequence[Tensor | Boxed | None]:
-        """Logits of the covered region: float32 [stop - start, h, w], or a box of them."""
+    def _sums(self, start: int, stop: int, prompts: list[int]) -> tuple[Rows, Rows]:
+        """Logits of the covered region: as masks need them, and (to be kept) all of them."""
         import torch
 
-        if self.margin is not None:
-            return self._blocks(start, stop, prompts, self.margin)
-        _, y, x = self.grid.region
-        shape = (stop - start, y.stop - y.start, x.stop - x.start)
         with torch.inference_mode():
+            if self.margin is not None:
+                reaching = [(asked, weights) for asked, _, weights in self._reaching(start, stop)]
+                whole = bool(self.logits)
+                planes = (start, stop)
+                return block_logits(self.grid, reaching, prompts, planes, self.margin, whole=whole)
+            _, y, x = self.grid.region
+            shape = (stop - start, y.stop - y.start, x.stop - x.start)
             sums = torch.zeros((len(prompts), *shape), device=self.device)
             for asked, offset, weights in self._reaching(start, stop):
                 window = asked.window.to(self.device)
@@ -327,17 +336,7 @@ class SlabRun:
                 add_window(window, rows, weights, sums, offset)
             if self.grid.skipped:
                 self._divide(sums, start, stop)
-        return list(sums)
-
-    def _blocks(
-        self, start: int, stop: int, prompts: list[int], margin: float | None
-    ) -> list[Boxed | None]:
-        """The same in blocks; only where the surface can be, or (without a margin) everywhere."""
-        import torch
-
-        reaching = [(asked, weights) for asked, _, weights in self._reaching(start, stop)]
-        with torch.inference_mode():
-            return block_logits(self.grid, reaching, prompts, (start, stop), margin)
+        return list(sums), list(sums)
 
     def _divide(self, sums: Tensor, start: int, stop: int) -> None:
         """Where windows were left out, the weights of the others no longer sum to one."""
