@@ -48,6 +48,7 @@ NOT_TYPED = {
     "textseg3d import ": "wants data sets of others: tests/dataset/test_importing.py",
     "textseg3d plan": "wants a data set: tests/cli/test_plan.py",
     "textseg3d preprocess ": "wants a data set: tests/preprocessing/test_pipeline.py",
+    "textseg3d synthesize ": "wants a prepared training set: tests/synthesis",
     "textseg3d train ": "takes hours: tests/cli/test_train.py, a few steps",
     "textseg3d bench ": "takes minutes on an idle machine: tests/benchmark/test_bench.py, --quick",
     "torchrun ": "takes hours: tests/training/test_ranks.py, two processes and a few steps",
