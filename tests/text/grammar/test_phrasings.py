@@ -18,7 +18,20 @@ aims; the faults with a general cause were mended then, and ``unseen`` is a regr
 
 ``a``, ``b`` and ``c`` (240 each, again other concepts and templates, also among one another) were
 written by people who saw only the tree's names and definitions, and committed before any of them
-was run.
+was run. First runs, each before its own faults were mended (strict reading: a missed target counts
+against each aspect, and a narrower concept that stands in ``specific`` alone counts as wrong):
+
+- ``a``: concepts 82.9 % (199), sides 87.1 % (209; 85 of 102 rows with a side), sizes 85.8 % (206;
+  26 of 35), negated and uncertain 47 of 49, one denial or doubt invented.
+- ``b``, after ``a`` was mended: concepts 86.7 % (208), sides 91.2 % (219; 88 of 98), sizes 91.7 %
+  (220; 35 of 36), negated and uncertain 48 of 50, one invented.
+- ``c``, after ``a`` and ``b``: concepts 85.4 % (205; 209 with ``specific`` counted), sides 88.3 %
+  (212; 93 of 113), sizes 89.2 % (214; 29 of 37), negated and uncertain 50 of 52 (96.2 %), none
+  invented. Where the targets were found, 207 of 209 sides and 209 of 209 sizes were right.
+
+So the aims (97 % concepts, 100 % sides and sizes, 98 % negation and uncertainty) are not met on
+words and sentences that the grammar has not met before; what is missed are mostly second targets
+too many and names in other words. No expectation was changed. ``a`` is a regression test now.
 """
 
 from __future__ import annotations
@@ -73,7 +86,7 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
             seen |= own
 
 
-@pytest.mark.parametrize("split", ["dev", "held_out", "fresh", "unseen"])
+@pytest.mark.parametrize("split", ["dev", "held_out", "fresh", "unseen", "a"])
 def test_accuracy(split: str) -> None:
     rows = half(split)
     mistakes = {row["text"]: wrong(row, parse_prompt(row["text"])) for row in rows}

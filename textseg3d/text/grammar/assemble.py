@@ -42,7 +42,14 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
                 clash = error
     if not pairs and clash is not None:
         raise clash
-    return [_finding(node, side, spot, refiner) for side, spot in pairs]
+    targets = [_finding(node, side, spot, refiner) for side, spot in pairs]
+    named = [target for target in targets if target is not None]
+    if named or not node.readings:
+        return named
+    reading = node.readings[0]  # "hypodensity in the spleen, possibly an infarct"
+    reading.containers += node.containers if not reading.before else []
+    reading.words.add(node.words)
+    return targets_of(reading, refiner)
 
 
 def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None, Spot | None]:
@@ -150,10 +157,15 @@ def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
     return targets
 
 
-def _finding(node: Node, side: Side | None, spot: Spot | None, refiner: Refiner) -> PromptTarget:
+def _finding(
+    node: Node, side: Side | None, spot: Spot | None, refiner: Refiner
+) -> PromptTarget | None:
     places = [spot.concept] if spot else []
     if not node.mention.forms:
         composed = refiner.composed(node.mention, places[0]) if places else None
+        if composed is None and node.mention.tail:
+            refiner.notes.append(f"not understood and left out: {node.mention.text!r}")
+            return None
         if composed is None:
             return _target(node, None, node.mention.surface, side, spot, refiner)
         form = composed

@@ -11,14 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
-from textseg3d.text.grammar.words import COMMON
+from textseg3d.text.grammar.words import is_everyday
+from textseg3d.text.knowledge import Side, normalise
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
 _TRANSPARENT = frozenset(("filler", "determiner", "attr", "count", "unknown", "be"))
+_DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
+_DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
+_DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
+_SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
+_POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
 _PLACING = frozenset(("in", "near", "with", "has", "colon"))
 
 
@@ -70,6 +76,10 @@ class _Chunker:
     def _on_generic(self, item: Item, at: int) -> None:
         self._name(Mention((), item.value, True, text=item.text))
 
+    def _on_tail(self, item: Item, at: int) -> None:
+        """A word that names a finding together with a place ("hyperplasia")."""
+        self._name(Mention((), normalise(item.text), True, text=item.text, tail=True))
+
     def _name(self, mention: Mention) -> None:
         last = self.phrases[-1] if self.phrases else None
         extends = last is not None and not self.connected and not self.pending.sides
@@ -78,6 +88,9 @@ class _Chunker:
             last.mentions.append(mention)
             last.words.add(self.pending)
         else:
+            if last is not None and last.finding and not mention.finding and not self.connected:
+                last.words.sizes += self.pending.sizes  # "nodule 11 mm left lung"
+                self.pending.sizes = []
             self._end_scopes()
             phrase = Phrase([mention], self.links, self.pending)
             phrase.negated, phrase.uncertain = self.negation, self.uncertainty
@@ -126,7 +139,9 @@ class _Chunker:
         self.pending.sides.append(item.value)
 
     def _on_size(self, item: Item, at: int) -> None:
-        self.pending.sizes.append(item.value)
+        following = self._next(at, ())
+        if following is None or following.text.lower() not in _DISTANT | _SCANNING:
+            self.pending.sizes.append(item.value)
 
     def _on_volume(self, item: Item, at: int) -> None:
         self.pending.volumes.append(item.value.bounds)
@@ -174,6 +189,18 @@ class _Chunker:
 
     def _on_with(self, item: Item, at: int) -> None:
         self._connect("with", at)
+
+    def _on_reading(self, item: Item, at: int) -> None:
+        """What a finding is taken for: "opacity, consistent with pneumonia"."""
+        if self.phrases and self._head().finding:
+            self._connect("reading", at)
+
+    def _on_around(self, item: Item, at: int) -> None:
+        self._connect("near", at)
+        self.links.add("around")
+
+    def _on_after(self, item: Item, at: int) -> None:
+        self._connect("after", at)
 
     def _on_has(self, item: Item, at: int) -> None:
         self._connect("has", at)
@@ -286,6 +313,8 @@ class _Chunker:
 
     def _on_neg_attr(self, item: Item, at: int) -> None:
         following = self._next(at, ("filler",))
+        if item.text.lower() == "non" and following is not None and following.kind == "unknown":
+            return  # "non-dedicated examination"
         if following is not None and following.kind == "attr":
             self.not_next = True
         elif following is not None and following.kind == "in" and self.phrases and not self.be:
@@ -327,7 +356,7 @@ class _Chunker:
     def _on_question_mark(self, item: Item, at: int) -> None:
         if self._name_follows(at):
             self._on_unc_pre(item, at)
-        elif not self.question and not _asks(self.items[0]):
+        elif not self.question and not any(_asks(item) for item in self.items):
             self._flush(final=True)
             for phrase in self.phrases:
                 phrase.uncertain = not phrase.negated
@@ -341,12 +370,17 @@ class _Chunker:
         self.ignored.append(item.text)
         if not any(c.isalpha() for c in item.text):
             return
+        plain = is_everyday(item.text.lower())
+        if self.connected and plain:
+            return
         if self.connected:
             if "in" in self.links and self.pending.sides:
                 self._flush(final=True)  # "in the right foobar" still says right
             self.stranger = True
-        elif self.phrases[-1].unknown_head is None and item.text.lower() not in COMMON:
-            self.phrases[-1].unknown_head = item.text
+        elif self.phrases[-1].unknown_head is None:
+            adjective = self.phrases[-1].mentions[-1].adjective
+            if not plain or (adjective and not item.text.lower().endswith("ly")):
+                self.phrases[-1].unknown_head = item.text
 
     # looking around
 
@@ -358,7 +392,7 @@ class _Chunker:
 
     def _name_follows(self, at: int) -> bool:
         for item in self.items[at + 1 :]:
-            if item.kind in ("mention", "generic"):
+            if item.kind in ("mention", "generic", "tail"):
                 return True
             if item.kind == "but":
                 return False
@@ -409,12 +443,34 @@ class _Chunker:
         rest.sides, rest.listed, rest.determiner = [], False, False
         if not (rest.sizes or rest.order):
             rest.count = None
+        if own.sides and (final or self.links) and self.links <= {"in", "comma"}:
+            self._share_back(own.sides)
         last.words.add(own)
         self._head().words.add(rest)
         self.pending = Words()
         self.links -= {"in"}
 
+    def _share_back(self, sides: Sequence[Side]) -> None:
+        """Reads "putamen and thalamus on the right" as the right one of both."""
+        for at in range(len(self.phrases) - 1, 0, -1):
+            words, links = self.phrases[at - 1].words, self.phrases[at].links
+            forms = self.phrases[at - 1].mentions[-1].forms
+            joined = links & {"and", "or"} and links <= {"and", "or", "comma"}
+            joined = joined and not ("or" in links and sides[0] == "both")
+            if not joined or words.sides or len(set(sides)) > 1 or self.phrases[at].words.sides:
+                return
+            if not forms or not self.tree.concept(forms[0].concept).allows(sides[0]):
+                return
+            if forms[0].side is None:
+                words.sides = list(sides)
+
     def _head(self) -> Phrase:
+        for phrase in reversed(self.phrases):
+            if phrase.finding:
+                return phrase
+            beside = phrase.links == {"comma"} and not self.connected
+            if beside or phrase.links & {"and", "or", "but", "exclude", "without"}:
+                break  # "cyst in the liver and a spleen of 12 cm" is about the spleen
         for phrase in reversed(self.phrases):
             if phrase.finding or not phrase.links & _PLACING:
                 return phrase
@@ -422,6 +478,8 @@ class _Chunker:
 
 
 def _asks(item: Item) -> bool:
+    if item.kind in ("filler", "question") and item.text.lower().startswith(_POLITE):
+        return True
     return item.kind == "be" or item.text.lower() in ("can", "could", "does", "do", "did", "has")
 
 
@@ -433,4 +491,4 @@ def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
             sentences.append([])
         else:
             sentences[-1].append(item)
-    return [_Chunker(sentence, lexicon).read() for sentence in sentences if sentence]
+    return [_Chunker(on_topic(items), lexicon).read() for items in sentences if items]

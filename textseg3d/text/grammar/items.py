@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import normalise
+
+_TOPICS = frozenset(("learn", "learning", "study", "studying", "teaching", "anatomy", "mode"))
+_TOPICS |= {"course", "exam", "project", "task", "homework", "lecture", "quiz", "batch", "student"}
+_PURPOSES = frozenset(("planning", "patients", "patient", "study", "studies", "project", "work"))
+_PURPOSES |= {"measure", "measurement", "measurements", "analysis", "research", "paper", "thesis"}
+_PURPOSES |= {"trial", "cohort", "course", "exam", "training", "teaching", "lecture", "anatomy"}
+_PURPOSES |= {"print", "printing", "workflow", "protocol", "screening", "surgery", "treatment"}
+_PURPOSES |= {"therapy", "radiotherapy", "simulation", "volumetry", "quantification", "score"}
+_PURPOSES |= {"scoring", "task", "challenge", "dataset", "model", "project", "staging"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def _head_behind(items: Sequence[Item], at: int) -> int | None:
         item = items[place]
         if item.kind == "mention":
             first, _, rest = _unsided(item.value.surface).partition(" ")
-            return place + 1 if joined and rest and first in _ordering_words() else None
+            return place + 1 if joined and rest and first else None
         if item.kind not in ("and", "or", "comma", "side", "determiner") and not _orders(item):
             return None
         joined |= item.kind in ("and", "or", "comma")
@@ -114,3 +123,20 @@ def _spelled_out(
             item = Item("mention", Match(head.end, forms, head.sides, name), item.text)
         result.append(item)
     return result
+
+
+def on_topic(items: Sequence[Item]) -> list[Item]:
+    """The items without names that only say what for: "for transplant planning"."""
+    named = [at for at, item in enumerate(items) if item.kind in ("mention", "generic", "tail")]
+    colon = next((at for at, item in enumerate(items) if item.kind == "colon"), 0)
+    topic = any(item.text.lower() in _TOPICS for item in items[:colon])
+    dropped = {at for at in named if topic and at < colon}
+    for at in named:
+        following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
+        if following in _PURPOSES:
+            dropped.add(at)
+    if len(dropped) == len(named):
+        return list(items)
+    return [
+        replace(item, kind="filler") if at in dropped else item for at, item in enumerate(items)
+    ]

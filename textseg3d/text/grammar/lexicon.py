@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from textseg3d.text.grammar import words
+from textseg3d.text.grammar import canon, words
 from textseg3d.text.grammar.phrases import cue_table, cue_words
 from textseg3d.text.grammar.tokens import Token, fold, is_ideograph, join
 from textseg3d.text.knowledge import Form, KnowledgeTree, Side, normalise
-from textseg3d.text.knowledge.forms import pluralise
+from textseg3d.text.knowledge.forms import SOURCES, pluralise
 
 _ARTICLES = frozenset(("the", "a", "an", "his", "her", "their", "this", "that", "its"))
+_LONGEST = 9
+_NO_NAME = canon.PLACING | canon.ARTICLES
 _PLURALS = {"de": ("n", "en", "e"), "fr": ("s", "x"), "es": ("s", "es")}
 _AND = frozenset(("and", "or", "/", "&", "und", "et", "y"))
 
@@ -64,6 +66,7 @@ class Lexicon:
         for text, forms in tree.forms.items():
             for extra, meant in _variants(text, forms, tree):
                 self._forms.setdefault(extra, meant)
+        self._canonical = CanonicalIndex(tree, self._forms)
         self._longest: dict[str, int] = {}
         for text in self._forms:
             parts = _words(text)
@@ -74,11 +77,23 @@ class Lexicon:
         """The forms of a whole name."""
         return self._forms.get(text, ())
 
+    def named(self, text: str) -> tuple[Form, ...]:
+        """The forms of a whole name, also in other words."""
+        return self._forms.get(text, ()) or self.same_as(text)
+
+    def same_as(self, text: str) -> tuple[Form, ...]:
+        """The forms of a name that says the same as ``text`` in other words."""
+        return self._canonical.get([fold(word) for word in text.split(" ")])
+
+    def is_tail(self, word: str) -> bool:
+        """Whether findings are named by a place and this word ("hyperplasia" of the adrenal)."""
+        return self._canonical.is_tail(word)
+
     @cached_property
     def vocabulary(self) -> frozenset[str]:
         """Every word of every name and of every closed-class phrase, without accents."""
         names = {fold(word) for text in self._forms for word in _words(text)}
-        return frozenset(names | cue_words() | words.COMMON)
+        return frozenset(names | cue_words() | words.COMMON | canon.known_words())
 
     @cached_property
     def side_words(self) -> frozenset[str]:
@@ -99,16 +114,68 @@ class Lexicon:
         word = tokens[start].norm
         side = self._side_words.get(fold(word))
         longest = max(self._longest.get(w, 0) for w in (word, fold(word), side or word))
-        if not longest:
-            return None
-        for variant in _VARIANTS:
+        for variant in _VARIANTS if longest else ():
             found = self._walk(tokens, start, longest, variant)
             if found is None or (best is not None and found.end <= best.end):
                 continue
             if found.sides and self.is_finding(found):
                 continue  # the side belongs to the place: "cyst of the right kidney"
             best = found
-        return best
+        other = self._otherwise(tokens, start, best.end if best is not None else start + 1)
+        return other or best
+
+    def _otherwise(self, tokens: Sequence[Token], start: int, beyond: int) -> Match | None:
+        """A name in other words that reaches further than ``beyond``."""
+        first = fold(tokens[start].norm)
+        if self._side_words.get(first) is None and not self._canonical.begins(first):
+            return None
+        words: list[str] = []
+        sides: list[tuple[int, Side]] = []
+        for at in range(start, min(len(tokens), start + _LONGEST)):
+            word = fold(tokens[at].norm)
+            if tokens[at].kind == "mark":
+                if word in ("'", ".") and at + 1 < len(tokens):
+                    words.append("")
+                    continue
+                break
+            side = self._side_words.get(word)
+            if side is not None:
+                sides.append((at - start, side))
+            words.append(word)
+        for end in range(len(words), max(beyond - start, 1), -1):
+            found = self._said(words[:end], [pair for pair in sides if pair[0] < end])
+            if found is not None and not self._cuts(tokens, start, words[:end]):
+                return found._replace(end=start + end)
+        return None
+
+    def _cuts(self, tokens: Sequence[Token], start: int, words: list[str]) -> bool:
+        """Whether the place at the end goes on: "lesion in the pancreatic" of "pancreatic head"."""
+        at = max((at for at, word in enumerate(words) if word in canon.PLACING), default=None)
+        if at is None:
+            return False
+        while at < len(words) - 1 and (words[at] in _NO_NAME or words[at] in self._side_words):
+            at += 1
+        place = self.match(tokens, start + at)
+        return place is not None and place.end > start + len(words)
+
+    def _said(self, words: list[str], sides: list[tuple[int, Side]]) -> Match | None:
+        """The name that ``words`` are in other words, with their sides spelled or left out."""
+        if words[-1] in canon.PLACING or words[-1] in ("the", "an", "") or "" in words[1:-1]:
+            return None
+        at_sides = dict(sides)
+        spelled = [at_sides.get(at, word) for at, word in enumerate(words)]
+        forms = self._canonical.get([str(word) for word in spelled])
+        inside = forms and {"in", "within"} & set(words)
+        if inside and self.tree.concept(forms[0].concept).kind != "finding":
+            return None  # a lymph node in the mediastinum is a thing and its place
+        if forms and (not sides or not all(form.side is None for form in forms)):
+            return Match(0, forms, (), " ".join(map(str, spelled)))
+        if len(sides) != 1 or sides[0][0] in (0, len(words) - 1):
+            return None  # a side in front is read on its own
+        rest = [word for at, word in enumerate(words) if at not in at_sides]
+        forms = self._canonical.get(rest) if len(rest) > 1 else ()
+        forms = tuple(form for form in forms if form.side in (None, "both"))
+        return Match(0, forms, (sides[0][1],), " ".join(rest)) if forms else None
 
     def _walk(
         self, tokens: Sequence[Token], start: int, longest: int, variant: _Variant
@@ -184,6 +251,77 @@ class Lexicon:
         return tuple(form for form in forms if form.source not in weak) or None
 
 
+class CanonicalIndex:
+    """The names of a tree by their canonical keys (see ``canon``)."""
+
+    def __init__(self, tree: KnowledgeTree, forms: dict[str, tuple[Form, ...]]) -> None:
+        self.tree = tree
+        self._forms: dict[str, tuple[Form, ...]] = {}
+        self._bags: dict[frozenset[str], dict[str, Form]] = {}
+        self._first: set[str] = set()
+        self._adjectives: set[str] = set()
+        for text, meant in forms.items():
+            if any(form.source == "adjective" for form in meant):
+                self._adjectives.add(text)
+            named = tuple(form for form in meant if form.source in ("name", "synonym", "latin"))
+            parts = fold(text).split(" ")
+            if not named or not text.isascii():
+                continue
+            self._first.update(canon.root(part) for part in parts)
+            key = canon.canonical(parts)
+            self._add(key, named)
+            self._bags.setdefault(frozenset(key.split(" ")), {}).update(
+                {form.concept: form for form in reversed(named)}
+            )
+        self._tails = self._find_tails()
+
+    def _add(self, key: str, named: tuple[Form, ...]) -> None:
+        before = self._forms.get(key, ())
+        known = {form.concept for form in before}
+        fresh = tuple(form for form in named if form.concept not in known)
+        merged = sorted((*before, *fresh), key=lambda form: SOURCES.index(form.source))
+        self._forms[key] = tuple(merged)
+
+    def _find_tails(self) -> frozenset[str]:
+        tails = set()
+        for key, forms in self._forms.items():
+            place, _, tail = key.rpartition(" ")
+            if place in self._forms and self.tree.concept(forms[0].concept).kind == "finding":
+                where = self._forms[place][0].concept
+                if self.tree.concept(where).kind == "anatomy":
+                    tails.add(tail)
+        return frozenset(tails)
+
+    def begins(self, word: str) -> bool:
+        """Whether a name can begin with ``word``."""
+        return word not in _NO_NAME and canon.root(word) in self._first
+
+    def is_tail(self, word: str) -> bool:
+        """Whether ``word`` ends a finding's name that begins with a place."""
+        return canon.root(word) in self._tails
+
+    def get(self, words: Sequence[str]) -> tuple[Form, ...]:
+        """The forms whose names say the same as ``words``."""
+        words = [word for word in words if word]
+        key = canon.canonical(words)
+        forms = self._forms.get(key, ())
+        if not forms and key.count(" ") > 1:
+            named = self._bags.get(frozenset(key.split(" ")), {})
+            forms = tuple(named.values()) if len(named) == 1 else ()
+        if not forms:
+            return ()
+        head = next((words[at - 1] for at, w in enumerate(words) if at and w in canon.PLACING), "")
+        head = head or words[-1]
+        if head in self._adjectives:
+            return tuple(form._replace(source="adjective") for form in forms)
+        if canon.is_plural(head):
+            return tuple(
+                form._replace(source="plural", side=form.side or _both(self.tree, form))
+                for form in forms
+            )
+        return forms
+
+
 def _side_follows(lexicon: Lexicon, tokens: Sequence[Token], at: int) -> bool:
     following = [fold(token.norm) for token in tokens[at + 1 : at + 3]]
     if following and following[0] in _ARTICLES:
@@ -214,6 +352,12 @@ def _variants(
             form._replace(source="plural", side=form.side or _both(tree, form)) for form in named
         )
         yield normalise(pluralise(text)), plurals
+    short = tuple(form for form in forms if form.source == "abbreviation" and form.side is None)
+    if short and len(text) > 1 and " " not in text:
+        for form in short:
+            if tree.concept(form.concept).side_rule == "paired":  # "LICA"
+                yield f"l{text}", (form._replace(side="left"),)
+                yield f"r{text}", (form._replace(side="right"),)
     foreign = tuple(form for form in forms if form.source == "translation")
     if foreign and " " not in text:
         plurals = tuple(

@@ -11,6 +11,7 @@ from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.knowledge import Concept
 
 _LIST = {"and", "or", "comma"}
+_AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
 
 
 @dataclass
@@ -128,13 +129,25 @@ class Linker:
         """The targets of the sentence."""
         targets: list[Node] = []
         previous: Node | None = None
-        for node in self.nodes:
+        for node in self._without_past():
             self._role(node, previous, targets)
             if node.role == "target":
                 targets.append(node)
                 self.anchor = node
             previous = node
-        return [node for node in self._distributed(targets) if node.role == "target"]
+        found = [node for node in self._distributed(targets) if node.role == "target"]
+        return [node for node in found if not _is_artifact(node)] or found
+
+    def _without_past(self) -> list[Node]:
+        """The nodes without what only says since when: "sternal wires after bypass surgery"."""
+        kept: list[Node] = []
+        past = False
+        for node in self.nodes:
+            more = past and node.links in ({"and"}, {"or"}, {"in"})
+            past = more or (node.finding and "after" in node.links)
+            if not past:
+                kept.append(node)
+        return kept or self.nodes
 
     def _role(self, node: Node, previous: Node | None, targets: list[Node]) -> None:
         links, anchor = node.links, self.anchor
@@ -156,6 +169,8 @@ class Linker:
         elif "near" in links or self._more_near(node, previous):
             node.role = "near"
             anchor.near.append(node)
+            if "around" in links and anchor.finding and not anchor.words.sides:
+                anchor.words.sides = list(node.words.sides)  # "fluid around the left kidney"
         elif self._reading(node):
             node.role = "reading"
             anchor.readings.append(node)
@@ -168,11 +183,21 @@ class Linker:
     def _reading(self, node: Node) -> bool:
         """Whether a node says what the finding before it is taken for."""
         anchor, words = self.anchor, node.words
-        if anchor is None or not (node.finding and anchor.finding and node.uncertain):
+        if anchor is None or not (node.finding and anchor.finding):
+            return False
+        if "reading" in node.links or self._again(anchor, node):
+            return True
+        if not node.uncertain:
             return False
         own = words.sides or words.sizes or words.count or node.before
         follows = node.cued and node.links <= {"comma"} and not anchor.negated
         return follows and not anchor.uncertain and not own
+
+    def _again(self, anchor: Node, node: Node) -> bool:
+        """Whether "stroke with restricted diffusion" names the same thing twice."""
+        own, one = node.mention.forms, anchor.mention.forms
+        same = bool(own and one) and own[0].concept == one[0].concept
+        return same and node.links == {"with"} and not (node.words or node.before or node.negated)
 
     def _more_excluded(self, node: Node, previous: Node) -> bool:
         listed = bool(node.links) and node.links <= _LIST
@@ -204,7 +229,8 @@ class Linker:
                 self._contain(node, targets)
             return
         elif not anchor.finding and previous is anchor:
-            if not links and node.words.sides and self._is_region(node):
+            apart = not links or (links == {"comma"} and not anchor.words.sides)
+            if apart and node.words.sides and self._is_region(node) and node is self.nodes[-1]:
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
             self._shared_side(anchor, node)
@@ -227,10 +253,10 @@ class Linker:
         if anchor is None:
             return
         owners = [anchor]
-        listed = bool(anchor.links & _LIST) and anchor.finding
+        listed = bool(anchor.links & _LIST) and (anchor.finding or bool(node.words.sides))
         for target in reversed(targets[:-1]):
             bare = not (target.containers or target.before or target.words.sides)
-            if not (listed and target.finding and bare):
+            if not (listed and target.finding == anchor.finding and bare):
                 break
             owners.append(target)
             listed = bool(target.links & _LIST)
@@ -292,7 +318,8 @@ class Linker:
             self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
 
     def _is_region(self, node: Node) -> bool:
-        return self.refiner.concept(node.mention.forms[0]).category == "region"
+        concept = self.refiner.concept(node.mention.forms[0])
+        return concept.category in ("region", "joint", "limb") or concept.name in _AREAS
 
     def _plausible(self, finding: Node, place: Node) -> bool:
         concept = self.refiner.concept(place.mention.forms[0])
@@ -364,6 +391,11 @@ class Linker:
             return
         place.words.add(_rest(node.words))
         place.negated, place.uncertain = node.negated, node.uncertain
+
+
+def _is_artifact(node: Node) -> bool:
+    """Whether a node is an artifact, which is not asked for beside other things."""
+    return bool(node.mention.forms) and node.mention.forms[0].concept == "artifact"
 
 
 def _rest(words: Words) -> Words:

@@ -13,6 +13,94 @@ from textseg3d.text.grammar.tokens import Token
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
 _RANGE_WORDS = frozenset(("-", "to", "bis", "a", "à", "through", "up"))
 _MEASURES = frozenset(("a", "the", "size", "diameter", "length", "width", "thickness", "of"))
+_DIMENSIONS = frozenset(
+    (
+        "diameter",
+        "dimension",
+        "size",
+        "length",
+        "width",
+        "thickness",
+        "extent",
+        "axis",
+        "height",
+        "depth",
+        "transverse",
+        "axial",
+        "short",
+        "long",
+        "ap",
+        "craniocaudal",
+        "caliber",
+        "calibre",
+        "cross",
+    )
+)
+_PAST = frozenset(
+    (
+        "previously",
+        "formerly",
+        "earlier",
+        "initially",
+        "prior",
+        "previous",
+        "baseline",
+        "before",
+        "was",
+        "were",
+        "vs",
+        "versus",
+        "against",
+        "than",
+    )
+)
+_CHANGES = frozenset(
+    (
+        "increased",
+        "grown",
+        "enlarged",
+        "decreased",
+        "shrunk",
+        "progressed",
+        "changed",
+        "reduced",
+        "grew",
+        "regressed",
+        "went",
+        "gone",
+        "increase",
+        "decrease",
+        "growth",
+        "up",
+        "down",
+        "larger",
+        "smaller",
+    )
+)
+_BETWEEN = frozenset(
+    (
+        "measured",
+        "measuring",
+        "measures",
+        "at",
+        "approximately",
+        "about",
+        "it",
+        "size",
+        "of",
+        ":",
+        "=",
+        "it's",
+        "then",
+        "to",
+        "with",
+        "on",
+        "the",
+        "study",
+        "scan",
+        "exam",
+    )
+)
 _NUMBERED = frozenset(("segment", "rib", "level", "station", "zone", "grade", "series", "image"))
 
 
@@ -68,14 +156,63 @@ class _Reader:
 
     def skip(self, words: frozenset[str]) -> None:
         while self.word() in words:
+            if self.word() == "a" and self._unit_at(self.at + 1):
+                return
             self.at += 1
 
     def number(self) -> float | None:
+        """A number in digits or words, with a fraction behind it, if there is one."""
+        start = self.at
+        value = self._whole()
+        fraction = self._fraction(value)
+        if fraction is not None:
+            return fraction
+        if value is None:
+            self.at = start
+        return value
+
+    def _whole(self) -> float | None:
         if self.at < len(self.tokens) and self.tokens[self.at].kind == "number":
             self.at += 1
             return parse_number(self.tokens[self.at - 1].raw)
         word = self.table("word")
         return None if word is None else float(word)  # type: ignore[arg-type]
+
+    def _fraction(self, value: float | None) -> float | None:
+        """A number such as "1 1/2", "half a", "one and a half", "two point five", "a" (cm)."""
+        words = [token.norm for token in self.tokens[self.at : self.at + 4]] + [""] * 4
+        if value is None and words[0] == "half":
+            self.at += 2 if words[1] in ("a", "an") else 1
+            return 0.5
+        if value is None and words[0] in ("a", "an") and self._unit_at(self.at + 1):
+            self.at += 1
+            return 1.0
+        if value is None:
+            return None
+        if words[:3] == ["and", "a", "half"]:
+            self.at += 3
+            return value + 0.5
+        if words[0] == "point" and (rest := _Reader(self.tokens, self.at + 1))._whole() is not None:
+            self.at = rest.at
+            return float(f"{value:g}.{parse_number(self._spelled(rest.at - 1)):g}")
+        for skip, base in ((0, None), (1, value)):
+            top = value if base is None else _digit(words[0])
+            bottom = _digit(words[skip + 1])
+            mark = words[skip] == "/" and self._unit_at(self.at + skip + 2)
+            if mark and top and bottom and top < bottom <= 8:
+                self.at += skip + 2
+                return (base or 0.0) + top / bottom
+        return None
+
+    def _spelled(self, at: int) -> str:
+        word = number_tables()["word"].match(self.tokens, at)
+        return str(word[1]) if word else self.tokens[at].raw
+
+    def _unit_at(self, at: int) -> bool:
+        tables = number_tables()
+        return at < len(self.tokens) and any(
+            tables[name].match(self.tokens, at) is not None for name in ("mm", "ml")
+        )
 
     def unit(self) -> tuple[str, float] | None:
         start = self.at
@@ -126,13 +263,18 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
         comparison = reader.table("before") or comparison
     elif comparison is not None and reader.word() in ("=", "about", "approximately", "~"):
         reader.at += 1
-    if comparison is not None:
+    if comparison == "<" and reader.word() in _DIMENSIONS:
+        comparison = None  # "maximum diameter of 6 cm"
+        reader.skip(_DIMENSIONS)
+    if comparison is not None or reader.at > start:
         reader.skip(_MEASURES)
     plain = reader.at
     found = _values(reader)
     if found is None:
         return None
     values, joined = found
+    if comparison is None and tokens[start].norm in ("a", "an"):
+        return None if len(values) > 1 or values[0][1] is None else _single(reader, start, values)
     listed = len(values) == 2 and values[0][1] is None and values[1][1] is not None
     listed = listed and (start == 0 or tokens[start - 1].norm not in _NUMBERED)
     if joined == "and" and comparison != "between" and not listed:
@@ -150,9 +292,51 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     sizes.reverse()
     if comparison in (None, "~", "between"):
         comparison = reader.table("after") or comparison
+    if comparison == "between" and joined == "-" and _behind(tokens, start, _CHANGES, 3):
+        sizes = sizes[-1:]  # "increased from 8 mm to 12 mm"
     bounds = _bounds(sizes, joined, comparison)
     extents = tuple(sizes) if joined == "x" and last[0] == "mm" else ()
     return Quantity(start, reader.at, last[0], bounds, extents)
+
+
+def _single(
+    reader: _Reader, start: int, values: list[tuple[float, tuple[str, float] | None]]
+) -> Quantity | None:
+    """A size such as "a centimeter"."""
+    number, unit = values[0]
+    if unit is None:
+        return None
+    size = round(number * unit[1], 6)
+    return Quantity(start, reader.at, unit[0], (size, size))
+
+
+def _digit(word: str) -> float | None:
+    return float(word) if word.isdigit() else None
+
+
+def _behind(tokens: Sequence[Token], start: int, words: frozenset[str], reach: int) -> bool:
+    return any(token.norm in words for token in tokens[max(0, start - reach) : start])
+
+
+def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
+    """Whether a number is that of an earlier examination: "12 mm, previously 8 mm"."""
+    at = start - 1
+    while at > 0 and tokens[at].norm in _BETWEEN:
+        at -= 1
+    before = [token.norm for token in tokens[max(0, at - 1) : at + 1]]
+    if len(before) == 2 and before[1] in _PAST:
+        if before[1] in ("was", "were"):
+            return before[0] in ("(", ",", ";") or before[0] in _PAST
+        return before[1] not in ("than", "against", "before")
+    if len(before) == 2 and before == ["compared", "to"]:
+        return True
+    if "compared" in before[-1:] or before in (["up", "from"], ["down", "from"]):
+        return True
+    following = [token.norm for token in tokens[end : end + 2]] + ["", ""]
+    inside = at >= 0 and tokens[start - 1].norm in ("(", ",")
+    return inside and (
+        following[0] in ("previously", "before", "formerly") or following[0] == "prior"
+    )
 
 
 def _bounds(sizes: list[float], joined: str, comparison: object) -> Range:
@@ -166,16 +350,15 @@ def _bounds(sizes: list[float], joined: str, comparison: object) -> Range:
     return low, high
 
 
-def find_quantities(tokens: Sequence[Token]) -> list[Quantity]:
-    """All sizes and volumes of ``tokens``, in order, without overlap."""
+def find_quantities(tokens: Sequence[Token], at: int = 0) -> list[Quantity]:
+    """All sizes and volumes of ``tokens`` from index ``at`` on, in order, without overlap."""
     found = []
-    at = 0
     tables = number_tables()
     while at < len(tokens):
         token = tokens[at]
         begins = token.kind == "number" or tables["before"].match(tokens, at)
         if not begins and token.kind == "word":
-            begins = tables["word"].match(tokens, at)
+            begins = token.norm in ("half", "a", "an") or tables["word"].match(tokens, at)
         quantity = _read(tokens, at) if begins else None
         if quantity is None:
             at += 1

@@ -26,6 +26,7 @@ from textseg3d.text.grammar.refine import Contradiction, Refiner
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
 from textseg3d.text.grammar.tokens import tokenise
+from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
 MAX_LENGTH = 2000
@@ -122,7 +123,8 @@ def _read(
 
 def _with_size_only(sentence: Sentence) -> list[Phrase]:
     """The phrases of a sentence; a bare size ("> 3 cm") stands for any structure of that size."""
-    if sentence.phrases or not sentence.leftover.sizes:
+    unknown = any(not is_everyday(w.lower()) for w in sentence.ignored if w.isalpha())
+    if sentence.phrases or not sentence.leftover.sizes or unknown:
         return sentence.phrases
     words = sentence.leftover
     return [Phrase([Mention((), "structure", True, text="")], set(), words)]

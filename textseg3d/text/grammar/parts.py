@@ -21,6 +21,7 @@ class Mention:
     plural: bool = False
     text: str = ""
     specific: str | None = None
+    tail: bool = False  # names a finding only together with a place
 
 
 @dataclass

@@ -108,7 +108,9 @@ def cue_words() -> frozenset[str]:
 def number_tables() -> dict[str, PhraseTable]:
     """The tables around numbers: "before", "after" (comparisons), "mm", "ml", "word"."""
     tables = words.read_tables("numbers")
-    counts = ((p, _count(value)) for p, value in _split(tables["counts"]) if " " not in p)
+    counts = [(p, _count(value)) for p, value in _split(tables["counts"])]
+    single = {p for p, _ in counts if " " not in p}
+    counts = [(p, count) for p, count in counts if single.issuperset(p.split())]
     return {
         "before": PhraseTable(_split(tables["before"])),
         "after": PhraseTable(_split(tables["after"])),

@@ -139,6 +139,11 @@ class Refiner:
                         for form in self.lexicon.get(text):
                             if self.concept(form).kind == "finding":
                                 return form
+            if " " in mention.surface:
+                continue
+            for form in self.lexicon.same_as(f"{concept.name} {mention.surface}"):
+                if self.concept(form).kind == "finding":
+                    return form
         return None
 
     def spots(

@@ -130,8 +130,10 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
             continue
         if side is not None:
             choices: tuple[str, ...] = (side,)
-        elif len(word) < 5:
+        elif len(word) < 4:
             continue
+        elif len(word) == 4:
+            choices = _fitting(speller_of(lexicon).candidates(word), result, at, lexicon)
         else:
             choices = speller_of(lexicon).candidates(word)
             choices = tuple(c for c in choices if not _denies(c) or edit_distance(word, c, 1) <= 1)
@@ -175,20 +177,9 @@ def _narrow(
     """Of several near words, those that make a known name with their neighbours, if any."""
     if len(choices) < 2:
         return choices
-    fitting = []
-    for choice in choices:
-        words = [token.norm for token in tokens[max(0, at - 2) : at]] + [choice]
-        following = [token.norm for token in tokens[at + 1 : at + 3]]
-        names = [
-            join(words[first:] + following[:last])
-            for first in range(len(words))
-            for last in range(len(following) + 1)
-            if len(words) - first + last > 1
-        ]
-        if any(lexicon.get(name) for name in names):
-            fitting.append(choice)
+    fitting = _fitting(choices, tokens, at, lexicon)
     if fitting:
-        choices = tuple(fitting)
+        choices = fitting
     else:
         tiers = {choice: speller_of(lexicon).tier(choice) for choice in choices}
         best = max(tiers.values())
@@ -198,3 +189,23 @@ def _narrow(
     concepts = [{form.concept for form in lexicon.get(choice)} for choice in choices]
     same = all(concepts) and all(concept == concepts[0] for concept in concepts)
     return choices[:1] if same else choices
+
+
+def _fitting(
+    choices: tuple[str, ...], tokens: Sequence[Token], at: int, lexicon: Lexicon
+) -> tuple[str, ...]:
+    """Those of several words that make a known name with their neighbours; one per concept."""
+    fitting: dict[frozenset[str], str] = {}
+    for choice in choices:
+        words = [token.norm for token in tokens[max(0, at - 2) : at]] + [choice]
+        following = [token.norm for token in tokens[at + 1 : at + 3]]
+        names = [
+            join(words[first:] + following[:last])
+            for first in range(len(words))
+            for last in range(len(following) + 1)
+            if len(words) - first + last > 1
+        ]
+        meant = frozenset(form.concept for name in names for form in lexicon.get(name))
+        if meant:
+            fitting.setdefault(meant, choice)
+    return tuple(fitting.values())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.items import Item, shared_heads
 from textseg3d.text.grammar.lexicon import Lexicon, Match
-from textseg3d.text.grammar.numbers import Quantity, find_quantities
+from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
 from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, read_tables
@@ -56,18 +57,30 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             if whole is None or whole[0] != match.end:
                 whole = match.end, match.forms[0].concept
             match = apart(tokens, at, match, lexicon)
-        cue = cues.match(tokens, at)
+        shared = _shared_front(items, tokens[at], match, at, lexicon)
+        if shared is not None and quantity is None:
+            match = shared
+        cue = cues.match(tokens, at) if match is not shared or shared is None else None
         if cue is not None:
             cue = _shortened(cue, at, quantities, tokens)
         if quantity is not None and (match is None or match.end <= quantity.end):
             kind = "size" if quantity.unit == "mm" else "volume"
+            if is_past(tokens, quantity.start, quantity.end):
+                kind = "filler"
             items.append(Item(kind, quantity, _text(tokens, at, quantity.end)))
             at = quantity.end
         elif match is not None and (cue is None or _prefer(match, cue)):
             attr = cue[1].value if cue and cue[0] == match.end and cue[1].kind == "attr" else None
             specific = whole[1] if whole and whole[0] == match.end else None
+            if match.sides and lexicon.is_finding(match):  # "elevated right hemidiaphragm"
+                sides = list(dict.fromkeys(match.sides))
+                said = "both" if len(sides) > 1 else sides[0]
+                items.append(Item("side", said, said))
+                match = match._replace(sides=())
             items.append(Item("mention", match, _text(tokens, at, match.end), attr, specific))
             at = match.end - _shared_word(tokens, at, match, lexicon)
+            if any(q.start < at < q.end for q in quantities.values()):  # "pancreatic ca 2.7 cm"
+                quantities = {q.start: q for q in find_quantities(tokens, at)}
         elif cue is not None:
             items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
             at = cue[0]
@@ -75,7 +88,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             both = bool(items) and items[-1].kind == "side" and items[-1].value == "both"
             named = lexicon.match_sided(tokens, at, both) if tokens[at].kind == "word" else []
             if not named:
-                at = _rest(tokens, at, items)
+                at = _rest(tokens, at, items, lexicon)
                 continue
             if both:
                 items.pop()
@@ -84,6 +97,21 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
     return shared_heads(_without_vague_heads(_describing(items), lexicon), lexicon)
+
+
+def _shared_front(
+    items: Sequence[Item], token: Token, match: Match | None, at: int, lexicon: Lexicon
+) -> Match | None:
+    """Reads "renal artery and vein" as "renal artery and renal vein"."""
+    listed = [item for item in items[-4:] if item.kind not in ("side", "determiner", "filler")]
+    if len(listed) < 2 or listed[-1].kind not in ("and", "or") or listed[-2].kind != "mention":
+        return None
+    plain = token.norm in canon.ARTICLES | canon.PLACING or lexicon.side_of(fold(token.norm))
+    if plain or token.kind != "word" or (match is not None and match.end > at + 1):
+        return None
+    front = listed[-2].value.surface.split(" ")[:-1]
+    forms = lexicon.named(" ".join([*front, token.norm])) if front else ()
+    return Match(at + 1, forms, (), " ".join([*front, token.norm])) if forms else None
 
 
 def _without_vague_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
@@ -127,6 +155,9 @@ def _describing(items: list[Item]) -> list[Item]:
     return result
 
 
+_INHERENT = ("position", "aspect", "chronicity")
+
+
 def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> Match | None:
     """A finding's name without its describing word or its place; the rest is read on its own.
 
@@ -135,7 +166,7 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
     "non-calcified nodule" and "cyst in the left kidney" are read in the same way as others.
     """
     for place in range(at + 1, match.end - 1):
-        if tokens[place].norm in ("in", "of"):
+        if tokens[place].norm in canon.PLACING:
             head = lexicon.match(tokens[at:place], 0)
             generic = cue_table().match(tokens[at:place], 0)
             start = place + 1
@@ -149,15 +180,19 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
             if generic is not None and generic[1].kind == "generic" and at + generic[0] == place:
                 return None
     cue = cue_table().match(tokens[at : match.end - 1], 0) if match.end - at > 1 else None
-    if cue is None or cue[1].kind != "attr" or cue[1].value[0] in ("position", "aspect"):
+    if cue is None or cue[1].kind != "attr" or cue[1].value[0] in _INHERENT:
         return match
     first = at + cue[0]
+    while first < match.end - 1 and lexicon.side_of(fold(tokens[first].norm)) is not None:
+        first += 1
     rest = lexicon.match(tokens, first)
     if rest is None or rest.end != match.end or not _is_head(rest, lexicon):
         return match
+    if not lexicon.is_finding(rest) and cue[1].value[0] != "extent":
+        return match  # a "necrotic lymph node" is a finding, a "large lymph node" need not be
     if rest.surface in ("lesion", "lesions"):
         return match  # without "lytic", "lesion" says nothing
-    for end in range(first + 1, match.end):
+    for end in range(at + cue[0] + 1, match.end):
         other = lexicon.match(tokens[at:end], 0)
         if other is not None and at + other.end == end and not lexicon.is_finding(other):
             return match  # "small bowel" in "small bowel obstruction"
@@ -201,13 +236,16 @@ def _cue_items(cue: Cue, text: str) -> list[Item]:
     return [Item(cue.kind, cue.value, text)]
 
 
-def _rest(tokens: Sequence[Token], at: int, items: list[Item]) -> int:
+def _rest(tokens: Sequence[Token], at: int, items: list[Item], lexicon: Lexicon) -> int:
     """Items for what neither a table nor the tree knows; returns the next index."""
     token = tokens[at]
     following = tokens[at + 1].norm if at + 1 < len(tokens) else ""
     if token.kind == "number":
         before = fold(tokens[at - 1].norm) if at else ""
         listed = not items or items[-1].kind == "stop"
+        if is_past(tokens, at, at + 1):
+            items.append(Item("filler", None, token.raw))
+            return at + 1
         if (listed and following in (".", ")")) or before in _NUMBERED or following in _TIMES:
             end = at + 2 if following in (".", ")") or following in _TIMES else at + 1
             items.append(Item("filler", None, token.raw))
@@ -229,7 +267,10 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item]) -> int:
         elif token.norm in ("<", ">", "<=", ">="):
             items.append(Item("compare", None, token.raw))
         return at + 1
-    items.append(Item("filler" if token.norm in _NUMBERED else "unknown", None, token.raw))
+    kind = "filler" if token.norm in _NUMBERED else "unknown"
+    if kind == "unknown" and lexicon.is_tail(fold(token.norm)):
+        kind = "tail"
+    items.append(Item(kind, None, token.raw))
     return at + 1
 
 

@@ -24,6 +24,9 @@ _MARKS |= {"≦": "<=", "≧": ">=", "⩽": "<=", "⩾": ">=", "≈": "~", "×":
 _MARKS |= {"。": "."}
 
 
+_FRACTIONS = {"½": ".5", "¼": ".25", "¾": ".75"}
+
+
 class Token(NamedTuple):
     """A token.
 
@@ -49,6 +52,8 @@ def tokenise(text: str) -> list[Token]:
     ['6', 'mm', 'nodule', ',', 'lt', '.', 'tumor']
     """
     tokens = []
+    for sign, value in _FRACTIONS.items():
+        text = re.sub(rf"(?<=\d)\s?{sign}", value, text).replace(sign, f"0{value}")
     for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text)):
         kind, raw = match.lastgroup or "mark", match.group()
         if kind == "elision":  # French l' and d', not the side L

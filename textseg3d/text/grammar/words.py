@@ -82,7 +82,33 @@ def word_set(name: str) -> frozenset[str]:
     return frozenset(read_tables("common")["words"][name])
 
 
-COMMON = word_set("common")
+def _inflected(verb: str) -> tuple[str, ...]:
+    """A regular English verb's forms: "enhance" → "enhances", "enhanced", "enhancing"."""
+    stem, vowels = verb, "aeiou"
+    if verb.endswith("e"):
+        return verb, f"{verb}s", f"{verb}d", f"{verb[:-1]}ing"
+    if verb.endswith("y") and verb[-2] not in vowels:
+        return verb, f"{verb[:-1]}ies", f"{verb[:-1]}ied", f"{verb}ing"
+    short = len(verb) <= 5 and verb[-1] not in "aeiouwxy" and verb[-2] in vowels
+    if short and verb[-3:-2] not in vowels:
+        stem = verb + verb[-1]
+    third = f"{verb}es" if verb.endswith(("s", "x", "z", "ch", "sh")) else f"{verb}s"
+    return verb, third, f"{verb}ed", f"{verb}ing", f"{stem}ed", f"{stem}ing"
+
+
+def _english() -> frozenset[str]:
+    """Everyday English words and the forms of everyday verbs."""
+    table = read_tables("english")["words"]
+    verbs = {form for verb in table["verbs"] for form in _inflected(verb)}
+    return frozenset({*table["words"], *verbs})
+
+
+def is_everyday(word: str) -> bool:
+    """Whether a word is everyday English, that is: names no structure and no finding."""
+    return word in COMMON or (word.endswith("ly") and len(word) > 5)
+
+
+COMMON = word_set("common") | _english()
 DETERMINERS = frozenset(read_tables("closed")["asking"]["determiner"])
 SIDE_ABBREVIATIONS = word_set("side_abbreviations")
 SENTENCE_ENDS = frozenset(".!\n。！")
