@@ -371,7 +371,8 @@ class _Chunker:
         if not any(c.isalpha() for c in item.text):
             return
         plain = is_everyday(item.text.lower())
-        if self.connected and plain:
+        sided = self.pending.sides and not item.text.lower().endswith("ly")
+        if self.connected and plain and not sided:  # the side of "left mastectomy" is its own
             return
         if self.connected:
             if "in" in self.links and self.pending.sides:
