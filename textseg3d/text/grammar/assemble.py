@@ -196,7 +196,8 @@ def _target(
     for reading in node.readings:
         forms = reading.mention.forms
         meant = forms[0].concept if forms else reading.mention.surface
-        attributes.append(Attribute("interpretation", meant))
+        kind = "interpretation" if reading.uncertain else "consistency"
+        attributes.append(Attribute(kind, meant))
     if node.historical:
         attributes.append(Attribute("chronicity", "historical"))
     certainty: Certainty = "affirmed"
