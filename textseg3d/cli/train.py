@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textseg3d.errors import UsageError
+from textseg3d.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from textseg3d.training.loop import Machine, TrainSettings
@@ -68,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepared.add_argument("-o", "--out", type=Path, help="run folder (needed)")
     prepared.add_argument("--model-folder", type=Path, help="where the model goes (OUT/model)")
     prepared.add_argument("--card", type=Path, help="JSON with the card's fields that people write")
+    prepared.add_argument(
+        "--withhold", nargs="+", default=[], metavar="NAME",
+        help="trained concepts that the model shall not claim; it answers `unknown` to them",
+    )  # fmt: skip
     prepared.add_argument(
         "--export-only", action="store_true", help="write the model of OUT's checkpoint and stop"
     )
@@ -189,6 +194,11 @@ def _train_prepared(args: argparse.Namespace) -> int:
     first, start = True, None
     if args.base is not None:
         start = Start(find_model(args.base) / "model.safetensors", args.tune)
+    names = [target.name for target in data.targets]
+    for name in args.withhold:
+        if name not in names:
+            near = did_you_mean(name, names)
+            raise UsageError(f"--withhold {name!r}: no target of the training set{near}")
     if not args.export_only:
         settings = make_settings(args, steps=2000, batch=configuration.batch_size)
         encoder = load_encoder(args.text)
@@ -202,7 +212,7 @@ def _train_prepared(args: argparse.Namespace) -> int:
     if not first:
         return 0
     folder = args.model_folder or args.out / "model"
-    concepts = [target.name for target in data.targets]
+    concepts = [name for name in names if name not in args.withhold]
     write_model_folder(args.out, folder, concepts, plans, args.configuration, args.text)
     words = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
     unknown = {
