@@ -170,7 +170,7 @@ def test_the_whole_label_list_resolves_to_the_written_sides(tree, shared_data):
         ("left gastric artery", "left gastric artery", None),
         ("left renal artery", "renal artery", "left"),
         ("Left-Hippocampus", "hippocampus", "left"),
-        ("aorta thoracica", None, None),
+        ("aorta thoracica", "thoracic aorta", None),
         ("oesophagus", "esophagus", None),
         ("bladder", "urinary bladder", None),
         ("IVC", "inferior vena cava", None),

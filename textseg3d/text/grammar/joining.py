@@ -65,7 +65,8 @@ def _continues(
 ) -> bool:
     """Whether ``token`` and the one before it are one word of the tree ("L 4", "4R", "S1+2")."""
     whole = last.norm + token.norm
-    if token.kind == "number" and _LEVELS.fullmatch(last.norm):
+    # A small "l" may say left: only "L 4" is a vertebra.
+    if token.kind == "number" and _LEVELS.fullmatch(last.norm) and last.raw != "l":
         unit = after is not None and fold(after.norm) in _UNITS
         return not unit and whole in lexicon.vocabulary
     if before.end != token.start:
