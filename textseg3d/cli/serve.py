@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,10 +129,15 @@ def serve(
 
 
 def interrupt_at_end(descriptor: int) -> None:
-    """Read an open file until it ends, then interrupt the process as Ctrl-C does."""
+    """Read an open file until it ends, then interrupt the process as Ctrl-C does.
+
+    Again and again: an interrupt that falls into an import or a finaliser is lost.
+    """
     while os.read(descriptor, 1 << 16):
         pass
-    signal.raise_signal(signal.SIGINT)
+    while True:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(5)
 
 
 def check_host(host: str, token: str | None) -> None:
