@@ -57,6 +57,16 @@ def test_two_that_fail_otherwise(tmp_path, decoder_that):
     assert np.array_equal(read_volume(folder).array[0], expected)
 
 
+def test_one_that_complains_without_end(tmp_path, decoder_that):
+    """More than a pipe holds, which nobody would empty."""
+    folder, expected = compressed_series(tmp_path / "series")
+    decoder_that("print('warning ' * 100_000); raise ImportError('no')")
+    first = sorted(folder.iterdir())[0]
+    with Decoder(FindingLog(folder), silence_seconds=20) as decoder:
+        (stored,) = decoder.frames(first, [0])
+    assert stored.shape == expected.shape[1:]
+
+
 def test_refusals_keep_their_words_and_the_child(tmp_path):
     folder, expected = compressed_series(tmp_path / "series")
     first, second = sorted(folder.iterdir())[:2]

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from textseg3d.io.findings import FindingLog
 SILENCE_SECONDS = 120.0
 CPU_SECONDS = 3600
 _STDERR_CHARACTERS = 160
+_TAIL_BYTES = 4096
 log = logging.getLogger(__name__)
 
 
@@ -87,6 +89,8 @@ class Decoder:
         self._memory_bytes = memory_bytes
         self._silence_seconds = silence_seconds
         self._child: subprocess.Popen[bytes] | None = None
+        # A file, for nobody reads along: a full pipe would stop a decoder that complains a lot.
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()
         self._here = isolated.may_crash() or not sys.executable
 
     def __enter__(self) -> Decoder:
@@ -97,6 +101,7 @@ class Decoder:
         if child is not None:
             child.kill()
             child.communicate()
+        self._complaints.close()
 
     def frames(self, path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Stored values [rows, columns] of some frames of a compressed file.
@@ -126,7 +131,7 @@ class Decoder:
                 [sys.executable, "-m", "textseg3d.io.dicom_decoder", str(self._memory_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=self._complaints,
                 env={**os.environ, "PYTHONPATH": search},
             )
         except OSError as error:  # a sandbox without processes
@@ -162,7 +167,8 @@ class Decoder:
                 seconds = self._silence_seconds
                 reason = f"decoding {path.name} took more than {seconds:g} s and was stopped"
             else:
-                reason = f"the decoder {_ending(child)} on {path.name}; do not use this series"
+                how = _ending(child, self._complaints)
+                reason = f"the decoder {how} on {path.name}; do not use this series"
             self._findings.reject("D12", reason)
         finally:
             timer.cancel()
@@ -177,16 +183,17 @@ def _take(stream: IO[bytes], answer: dict[str, Any]) -> NDArray[Any]:
     return np.frombuffer(content, dtype).reshape(shape)  # ValueError where it ends too early
 
 
-def _ending(child: subprocess.Popen[bytes]) -> str:
-    """How the child ended, in words."""
-    _, complaint = child.communicate()
+def _ending(child: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
+    """How the child ended, in words; ``complaints`` is what it wrote on standard error."""
+    child.communicate()
     if child.returncode < 0:
         try:
             name = signal.Signals(-child.returncode).name
         except ValueError:
             name = str(-child.returncode)
         return f"crashed ({name})"
-    lines = complaint.decode("utf-8", "replace").strip().splitlines()
+    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
     reason = lines[-1][:_STDERR_CHARACTERS] if lines else f"exit code {child.returncode}"
     return f"failed ({reason})"
 
