@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from textseg3d.errors import InputError, MemoryBudgetError
 from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
 from textseg3d.inference.ask import ask
-from textseg3d.inference.device import autocast as autocast
+from textseg3d.inference.device import autocast
 from textseg3d.inference.head import chunk_size
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory

@@ -90,7 +90,7 @@ class Decoder:
         self._silence_seconds = silence_seconds
         self._child: subprocess.Popen[bytes] | None = None
         # A file, for nobody reads along: a full pipe would stop a decoder that complains a lot.
-        self._complaints: IO[bytes] = tempfile.TemporaryFile()
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - see __exit__
         self._here = isolated.may_crash() or not sys.executable
 
     def __enter__(self) -> Decoder:

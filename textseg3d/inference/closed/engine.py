@@ -25,7 +25,8 @@ from textseg3d.inference.closed.network import (
 from textseg3d.inference.closed.prepare import ClosedImage, prepare
 from textseg3d.inference.closed.spec import SPEC_FILE, ClosedClass, ClosedSpec
 from textseg3d.inference.closed.windows import PlaneSum, importance
-from textseg3d.inference.engine import Answer, autocast
+from textseg3d.inference.device import autocast
+from textseg3d.inference.engine import Answer
 from textseg3d.inference.progress import Progress
 
 if TYPE_CHECKING:

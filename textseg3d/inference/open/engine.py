@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from textseg3d.errors import InputError, ModelError, UsageError
 from textseg3d.inference.closed.prepare import coarse_look, nonzero_box
 from textseg3d.inference.closed.windows import PlaneSum, importance, window_grid
-from textseg3d.inference.engine import Answer, PreparedImage, autocast
+from textseg3d.inference.device import autocast
+from textseg3d.inference.engine import Answer, PreparedImage
 from textseg3d.inference.open.masks import MaskGrid, fill_masks, pack
 from textseg3d.inference.open.spec import SPEC_FILE, OpenSpec
 from textseg3d.inference.open.texts import TextVectors
