@@ -37,6 +37,8 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> Configuration:
     """The configuration of a preset, by name or as a plans file with a single configuration.
 
+    Stages of a cascade are left aside.
+
     Raises:
         PlansError: if there is none of that name, or the file has several configurations.
     """
@@ -48,9 +50,10 @@ def load_preset(name: str) -> Configuration:
             raise PlansError(f"there is no preset {name!r}{hint} (known: {', '.join(known)})")
         path = data_folder("plans") / f"{name}.json"
     plans = Plans.load(path)
-    if len(plans.configurations) != 1:
-        raise PlansError(f"{path} has {len(plans.configurations)} configurations, expected one")
-    return next(iter(plans.configurations.values()))
+    whole = [one for one in plans.configurations.values() if one.cascade is None]
+    if len(whole) != 1:
+        raise PlansError(f"{path} has {len(whole)} configurations, expected one")
+    return whole[0]
 
 
 def fit_preset(

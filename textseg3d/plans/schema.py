@@ -88,7 +88,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One resolution of a model. Fields up to ``next_stage`` are nnU-Net's."""
+    """One resolution of a model. Fields up to ``next_stage`` are nnU-Net's.
+
+    A configuration with a ``cascade`` is a stage of a model: it runs only where the coarse
+    configuration of that name finds the targets ``within`` (canonical names, their union), and
+    answers the targets ``answers`` instead of it. Its windows are placed in the box of that union,
+    as those of the coarse one are in the body's. (nnU-Net's ``previous_stage`` is something else:
+    its maps are the next one's input.)
+    """
 
     spacing: Triple
     patch_size: tuple[int, int, int]
@@ -112,6 +119,8 @@ class Configuration:
     window_step: float = 0.75
     text: TextSettings = TextSettings()
     cascade: str | None = None
+    within: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     cost: Cost | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +131,12 @@ class Configuration:
             raise PlansError(
                 f"spacing {self.spacing} and patch_size {self.patch_size} must be positive"
             )
+        for name in ("within", "answers"):
+            if bool(getattr(self, name)) != (self.cascade is not None):
+                raise PlansError(
+                    f"{name} is {list(getattr(self, name))} and cascade {self.cascade!r}; a stage "
+                    "has a cascade, and names in within and answers, other configurations none"
+                )
 
     @property
     def network_channels(self) -> int:
@@ -149,6 +164,41 @@ class Plans:
     label_manager: str | None = None
     foreground_intensity_properties_per_channel: dict[str, Any] | None = None
     flat_configurations: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that every stage has its coarse configuration, and no answer two stages."""
+        answered: dict[str, str] = {}
+        for name, one in self.configurations.items():
+            if one.cascade is None:
+                continue
+            coarse = self.configurations.get(one.cascade)
+            if coarse is None or coarse.cascade is not None:
+                usable = [n for n, c in self.configurations.items() if c.cascade is None]
+                raise PlansError(
+                    f"configuration {name!r} has cascade {one.cascade!r}, expected one without a "
+                    f"cascade{did_you_mean(one.cascade, usable)} (known: "
+                    f"{', '.join(usable) or 'none'})"
+                )
+            for target in one.answers:
+                first = answered.setdefault(target, name)
+                if first != name and self.configurations[first].cascade == one.cascade:
+                    raise PlansError(f"{target!r} is answered by both {first!r} and {name!r}")
+
+    @property
+    def main(self) -> str:
+        """Name of the configuration that predicts where none is chosen: the first that is no stage.
+
+        Raises:
+            PlansError: if there is none.
+        """
+        for name, one in self.configurations.items():
+            if one.cascade is None:
+                return name
+        raise PlansError(f"the plans {self.plans_name!r} have no configuration to predict with")
+
+    def stages(self, name: str) -> dict[str, Configuration]:
+        """The stages of configuration ``name``, by their names."""
+        return {n: c for n, c in self.configurations.items() if c.cascade == name}
 
     def configuration(self, name: str) -> Configuration:
         """Configuration ``name``; PlansError with a suggestion if there is none."""
