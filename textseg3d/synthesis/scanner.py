@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from textseg3d.synthesis.noise import blur, chance, smooth_noise, uniform
 
+THICK_SLICES = (1.2, 2.2)
+
 
 def relight(rng: torch.Generator, hu: Tensor, labels: Tensor, strength: float = 40.0) -> Tensor:
     """Shift each labelled structure of a real scan by its own offset: another contrast phase.
@@ -31,13 +33,21 @@ def remap(rng: torch.Generator, hu: Tensor) -> Tensor:
     return hu
 
 
-def acquire(rng: torch.Generator, hu: Tensor) -> Tensor:
-    """Kernel blur, thick slices, correlated noise and slow shading; [D, H, W] in HU."""
+def acquire(
+    rng: torch.Generator, hu: Tensor, thick: tuple[float, float] = THICK_SLICES
+) -> Tensor:
+    """Kernel blur, thick slices, correlated noise and slow shading; [D, H, W] in HU.
+
+    Args:
+        rng: random numbers.
+        hu: [D, H, W].
+        thick: range of a thick slice's height, in voxels.
+    """
     shape = tuple(hu.shape)
     sigma = uniform(rng, 0, 0.7)
     hu = blur(hu, (sigma, sigma, sigma))
     if chance(rng, 0.4):
-        slices = max(4, round(shape[0] / uniform(rng, 1.2, 2.2)))
+        slices = max(4, round(shape[0] / uniform(rng, *thick)))
         thick = nn.functional.adaptive_avg_pool3d(hu[None, None], (slices, shape[1], shape[2]))
         hu = nn.functional.interpolate(thick, size=shape, mode="trilinear")[0, 0]
     level = uniform(rng, 0, 35) if chance(rng, 0.85) else uniform(rng, 30, 70)

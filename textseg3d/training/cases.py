@@ -53,6 +53,8 @@ class TrainingCase:
         veins, arms: label ids (atlas only), see :class:`textseg3d.synthesis.render.Tissues`.
         insert: finding (a target of this case) → label ids of what samples may show it in, see
             :mod:`textseg3d.training.insertion`.
+        unknown: label ids of voxels that may be anything: no target is scored there (crops only,
+            see :mod:`textseg3d.training.crops`).
     """
 
     name: str
@@ -63,6 +65,7 @@ class TrainingCase:
     veins: tuple[int, ...] = ()
     arms: tuple[int, ...] = ()
     insert: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from textseg3d.training.cases import TrainingCase, TrainingSet, load_case_arrays
 from textseg3d.training.insertion import PROBABILITY, insert_findings
 from textseg3d.training.source import Sample, WindowSource
 
-ORGAN_VOXELS = (300, 40_000)  # what moves on its own: 8 ml to 1.1 l at 3 mm
+ORGAN_ML = (8.1, 1080.0)  # what moves on its own
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class WindowDataset(WindowSource):
         super().__init__(training_set.targets, configuration, seed, prompts, fine_crop)
         self.folder, self.set = folder, training_set
         self.describe = f"{len(training_set.targets)} targets, {len(training_set.cases)} cases"
+        self.voxel_mm = math.prod(training_set.spacing_mm) ** (1 / 3)
         self._arrays: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._centres: dict[str, dict[str, Tensor]] = {}
 
@@ -92,10 +94,10 @@ class WindowDataset(WindowSource):
         labels, image = self._load(case.name)
         shape = self._field_of_view(rng, labels.shape)
         centre = []
-        for n, size, least in zip(labels.shape, shape, (0.0, 8.0, 8.0), strict=True):
-            slack = max(least, (n - size) / 2)
+        for n, size, least in zip(labels.shape, shape, (0.0, 24.0, 24.0), strict=True):
+            slack = max(least / self.voxel_mm, (n - size) / 2)
             centre.append(n / 2 + uniform(rng, -slack, slack))
-        coordinates = random_map(rng, shape, torch.tensor(centre))
+        coordinates = random_map(rng, shape, torch.tensor(centre), voxel_mm=self.voxel_mm)
         if chance(rng, 0.6):
             self._move_organs(rng, case, labels, coordinates)
         moved = sample(labels, coordinates, "nearest", 0.0).round().to(torch.uint8)
@@ -118,30 +120,30 @@ class WindowDataset(WindowSource):
         hu = acquire(rng, hu).clamp_(-1024, 3071)
         return ScanLike(hu, moved, made.targets, made.findings)
 
-    @staticmethod
-    def _field_of_view(rng: torch.Generator, size: Sequence[int]) -> tuple[int, int, int]:
+    def _field_of_view(self, rng: torch.Generator, size: Sequence[int]) -> tuple[int, int, int]:
         """Shape of the sample: from a whole torso to a few slices, now and then a narrow view."""
         depth, height, width = size
+
+        def mm(low: float, high: float) -> int:
+            return int(uniform(rng, low / self.voxel_mm, high / self.voxel_mm))
+
+        margins = [round(n / self.voxel_mm) for n in (24, 60, 90)]
         if chance(rng, 0.7):
-            depth = min(depth + 8, int(uniform(rng, 40, 160)))
+            depth = min(depth + margins[0], mm(120, 480))
         elif chance(rng, 0.5):
-            depth = min(depth + 8, int(uniform(rng, 12, 60)))
+            depth = min(depth + margins[0], mm(36, 180))
         else:
-            depth = min(depth, 160)
+            depth = min(depth, round(480 / self.voxel_mm))
         if chance(rng, 0.12):  # a heart or a spine alone
-            return depth, int(uniform(rng, 36, 100)), int(uniform(rng, 36, 110))
-        return (
-            depth,
-            min(int(uniform(rng, 95, 150)), height + 20),
-            min(int(uniform(rng, 110, 170)), width + 30),
-        )
+            return depth, mm(108, 300), mm(108, 330)
+        return depth, min(mm(285, 450), height + margins[1]), min(mm(330, 510), width + margins[2])
 
     def _move_organs(
         self, rng: torch.Generator, case: TrainingCase, labels: Tensor, coordinates: Tensor
     ) -> None:
         """One or two organs, drawn as prompts are, move and grow on their own."""
         if case.name not in self._centres:
-            self._centres[case.name] = _organ_centres(labels, case)
+            self._centres[case.name] = _organ_centres(labels, case, self.voxel_mm)
         centres = self._centres[case.name]
         weight = {t.name: t.weight for t in self.targets}
         names = self._choose(
@@ -151,7 +153,7 @@ class WindowDataset(WindowSource):
             1 + int(chance(rng, 0.5)),
         )
         for name in names:
-            move_organ(rng, coordinates, centres[name])
+            move_organ(rng, coordinates, centres[name], self.voxel_mm)
 
     def _load(self, name: str) -> tuple[Tensor, Tensor | None]:
         if name not in self._arrays:
@@ -185,7 +187,7 @@ class WindowDataset(WindowSource):
         return window, window_labels, torch.from_numpy(position)
 
 
-def _organ_centres(labels: Tensor, case: TrainingCase) -> dict[str, Tensor]:
+def _organ_centres(labels: Tensor, case: TrainingCase, voxel_mm: float) -> dict[str, Tensor]:
     """Target → centre (z, y, x) in voxels, for targets of organ size."""
     flat = labels.flatten().long()
     counts = torch.bincount(flat, minlength=256).double()
@@ -195,6 +197,6 @@ def _organ_centres(labels: Tensor, case: TrainingCase) -> dict[str, Tensor]:
     centres = {}
     for name, ids in case.targets.items():
         n = float(counts[list(ids)].sum())
-        if ORGAN_VOXELS[0] <= n <= ORGAN_VOXELS[1]:
+        if ORGAN_ML[0] <= n * voxel_mm**3 / 1000 <= ORGAN_ML[1]:
             centres[name] = (sums[list(ids)].sum(0) / n).float()
     return centres
