@@ -1,7 +1,7 @@
 """Structures that only the two dense patients show: trained without one of them, scored on it.
 
     python examples/ct_nano/leave_one_out.py --data ../shared/data --out runs/ct-nano/without
-    python examples/ct_nano/leave_one_out.py --data ../shared/data --out runs/ct-nano/without --write
+                                             [--write]
 
 For each patient: prepare the training set without them and without the outlines of `outline.py`
 (the models that drew those had seen both), train the recipe of ct-nano from scratch, shorter and
@@ -71,7 +71,8 @@ def table(scores: dict[str, dict[str, float]], steps: int) -> list[str]:
     means = {n: float(np.mean([s[n] for s in scores.values() if n in s])) for n in every}
     lobes = [v for n, v in means.items() if "lobe" in n]
     lines = [
-        f"{date.today()}; {steps} steps at 4 mm each, seed 0, no outlines; truth by TotalSegmentator.",
+        f"{date.today()}; {steps} steps at 4 mm each, seed 0, no outlines; truth by "
+        "TotalSegmentator.",
         "",
         f"{sum(v >= 0.6 for v in means.values())} of {len(means)} structures reach 0.6; lobes "
         f"{np.mean(lobes):.3f}, vertebrae {means['vertebrae']:.3f}, stomach "

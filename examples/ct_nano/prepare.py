@@ -139,9 +139,7 @@ def target_table(targets: dict, ids: dict[int, str], known: set[str]) -> dict[st
     return table
 
 
-def prepare_scan(
-    data: Path, out: Path, name: str, targets: dict, spacing: Spacing
-) -> TrainingCase:
+def prepare_scan(data: Path, out: Path, name: str, targets: dict, spacing: Spacing) -> TrainingCase:
     weight, complete = SCANS[name]
     folder = data / "train" / name
     volume, seg = read_volume(folder / "ct.nii.gz"), read_volume(folder / "seg.nii.gz")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -70,5 +68,6 @@ def test_samples_show_findings_and_leave_out_what_is_unknown(dataset: CropDatase
 
 def test_a_sample_depends_on_its_number_alone(dataset: CropDataset) -> None:
     one, again, other = dataset[7], dataset[7], dataset[8]
-    assert torch.equal(one.x, again.x) and torch.equal(one.position, again.position)
+    assert torch.equal(one.x, again.x)
+    assert torch.equal(one.position, again.position)
     assert not torch.equal(one.x, other.x)
