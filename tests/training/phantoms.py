@@ -8,16 +8,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-SHAPE = (32, 40, 44)  # z, y, x
+SHAPE = (28, 30, 30)  # z, y, x; the smallest window of the networks holds it
 SPACING_MM = (4.0, 4.0, 4.0)
 LABELS = {"background": 0, "kidney_left": 1, "kidney_right": 2, "liver": 3, "spleen": 4}
 HU = {0: 30.0, 1: 150.0, 2: 150.0, 3: 95.0, 4: 110.0}
 # Centre (z, y, x) and radii in voxels; x grows to the patient's left.
 ORGANS = {
-    1: ((12, 24, 30), (5, 4, 3)),
-    2: ((12, 24, 14), (5, 4, 3)),
-    3: ((21, 16, 13), (6, 7, 7)),
-    4: ((21, 24, 32), (4, 4, 4)),
+    1: ((9, 19, 22), (5, 4, 3)),
+    2: ((9, 19, 8), (5, 4, 3)),
+    3: ((19, 12, 9), (6, 6, 6)),
+    4: ((19, 18, 22), (4, 4, 4)),
 }
 
 
@@ -30,7 +30,7 @@ def phantom(seed: int, *, spleen: bool):
     """HU float32 and labels uint8 [z, y, x] of one patient; places and sizes vary."""
     rng = np.random.default_rng(seed)
     labels = np.zeros(SHAPE, np.uint8)
-    body = ellipsoid((16, 20, 22), (30, 17, 20))
+    body = ellipsoid((14, 15, 15), (30, 13, 14))
     for value, (centre, radii) in ORGANS.items():
         if value == 4 and not spleen:
             continue
