@@ -52,6 +52,7 @@ def build_record(
             "total": prediction.windows_total,
             **({"list": list(prediction.windows)} if prediction.windows else {}),
         },
+        **({"stages": [s.to_json() for s in prediction.stages]} if prediction.stages else {}),
         **({"memory": dict(prediction.memory)} if prediction.memory else {}),
         "exact": prediction.exact,
         **({"computed": dict(prediction.computed)} if prediction.computed else {}),

@@ -310,7 +310,7 @@ def compose(
     if not base.bits.size:
         step = {"operation": "nothing", "target": recipe.target, "why": "the thing is absent"}
         return Composed(base, (step,))
-    parts = [_at(masks[name], base.box) for name in recipe.parts]
+    parts = [masks[name].content(base.box) for name in recipe.parts]
     scene = _Scene(base.crop(), base.box, volume, middle, parts, recipe.finding)
     _take_away(scene, recipe, masks)
     if recipe.side is not None:
@@ -345,17 +345,6 @@ def compare(
     )
 
 
-def _at(mask: PackedMask, box: Box) -> Bools:
-    """The content of ``box`` of a packed mask, without unpacking the whole volume."""
-    crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
-    shared = [(max(m.start, b.start), min(m.stop, b.stop)) for m, b in zip(mask.box, box)]
-    if mask.bits.size and all(low < high for low, high in shared):
-        target = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(shared, box))
-        source = tuple(slice(lo - m.start, hi - m.start) for (lo, hi), m in zip(shared, mask.box))
-        crop[target] = mask.crop()[source]
-    return crop
-
-
 def _take_away(scene: _Scene, recipe: Recipe, masks: Mapping[str, PackedMask]) -> None:
     """Exclusions, then the place."""
     for kind, names in (("without", recipe.without), ("within", recipe.within)):
@@ -363,7 +352,7 @@ def _take_away(scene: _Scene, recipe: Recipe, masks: Mapping[str, PackedMask]) -
             continue
         other = np.zeros_like(scene.mask)
         for name in names:
-            other |= _at(masks[name], scene.box)
+            other |= masks[name].content(scene.box)
         before = int(scene.mask.sum())
         scene.mask = scene.mask & (other if kind == "within" else ~other)
         after = int(scene.mask.sum())

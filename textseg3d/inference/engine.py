@@ -160,6 +160,7 @@ class Engine:
         runtime: device and precision.
         window_policy: see :class:`WindowPolicy`.
         accumulator: makes what adds up the windows, once per call.
+        label: what progress calls its work.
     """
 
     def __init__(
@@ -169,9 +170,11 @@ class Engine:
         runtime: Runtime,
         window_policy: WindowPolicy,
         accumulator: AccumulatorFactory,
+        label: str = "network",
     ) -> None:
         import torch
 
+        self.label = label
         self.configuration = configuration
         self.runtime = runtime
         self.window_policy = window_policy
@@ -192,45 +195,79 @@ class Engine:
             InputError: if the scan has another number of channels than the model.
             MemoryBudgetError: if the scan cannot be done in the memory that may be used.
         """
-        import torch
+        from textseg3d.preprocessing import body_box
 
-        from textseg3d.preprocessing import body_box, normalise, target_shape
-
-        schemes = self.configuration.intensity
-        if volume.array.shape[0] != len(schemes):
-            raise InputError(
-                f"the scan has {volume.array.shape[0]} channels, the model was trained on "
-                f"{len(schemes)}; give a scan with {len(schemes)}"
-            )
-        spacing = self.configuration.spacing
-        shape = target_shape(volume.shape, volume.spacing_mm, spacing)
-        runtime = self._precise(exact)
-        check_memory(self.configuration, runtime, volume.shape, shape)
-        with torch.inference_mode():
-            scan = resample_scan(volume.array, shape, self.runtime.device)
-            x = normalise(scan, schemes)
+        schemes, spacing = self.configuration.intensity, self.configuration.spacing
+        scan, x, outside = self.on_grid(volume.array, volume.spacing_mm, exact=exact)
+        shape = (x.shape[1], x.shape[2], x.shape[3])
         values = None
         box, midline = np.array([[0.0, n - 1.0] for n in shape]), None
         if schemes[0].scheme == "windows":  # values are HU: body and air differ
             values = scan[0].cpu().numpy()
             box = body_box(values, spacing)
             midline = body_midline(values, box)
-            with torch.inference_mode():
-                fill = [torch.full((1, 1, 1), s.outside) for s in schemes]
-                outside = normalise(torch.stack(fill), schemes).flatten().tolist()
-        else:
-            outside = x.flatten(1).amin(dim=1).tolist()
         margin = np.array([_MARGIN_MM / s for s in spacing])[:, None] * (-1.0, 1.0)
-        grid = self.window_policy(
-            shape,
-            self.configuration.patch_size,
-            self.configuration.window_step,
-            box + margin,
-            exact,
-        )
+        grid = self.grid(shape, box + margin, exact=exact)
         if values is not None and not exact:
             grid = skip_air(grid, values)
-        image = PromptImage(x, tuple(outside), box, midline, grid, volume.shape, exact=exact)
+        image = PromptImage(x, outside, box, midline, grid, volume.shape, exact=exact)
+        return self.planned(image)
+
+    def on_grid(
+        self, array: NDArray[Any], spacing_mm: tuple[float, float, float], *, exact: bool
+    ) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+        """A scan, or a part of one, on the network's grid.
+
+        Args:
+            array: [C, D, H, W].
+            spacing_mm: (z, y, x).
+            exact: no shortcut is wanted.
+
+        Returns:
+            Its values [C, d, h, w], the network's input [C', d, h, w], and what stands for "no
+            scan here" in each channel of that.
+
+        Raises:
+            InputError: if it has another number of channels than the model.
+            MemoryBudgetError: if it cannot be done in the memory that may be used.
+        """
+        import torch
+
+        from textseg3d.preprocessing import normalise, target_shape
+
+        schemes = self.configuration.intensity
+        if array.shape[0] != len(schemes):
+            raise InputError(
+                f"the scan has {array.shape[0]} channels, the model was trained on "
+                f"{len(schemes)}; give a scan with {len(schemes)}"
+            )
+        size = (array.shape[1], array.shape[2], array.shape[3])
+        shape = target_shape(size, spacing_mm, self.configuration.spacing)
+        check_memory(self.configuration, self._precise(exact), size, shape)
+        with torch.inference_mode():
+            scan = resample_scan(array, shape, self.runtime.device)
+            x = normalise(scan, schemes)
+            if schemes[0].scheme == "windows":
+                fill = [torch.full((1, 1, 1), s.outside) for s in schemes]
+                outside = normalise(torch.stack(fill), schemes).flatten().tolist()
+            else:
+                outside = x.flatten(1).amin(dim=1).tolist()
+        return scan, x, tuple(outside)
+
+    def grid(self, shape: Triple, box: NDArray[np.float64], *, exact: bool) -> WindowGrid:
+        """Windows over a box [3, 2] of a volume on the network's grid."""
+        configuration = self.configuration
+        return self.window_policy(
+            shape, configuration.patch_size, configuration.window_step, box, exact
+        )
+
+    def planned(self, image: PromptImage) -> PromptImage:
+        """The image with its memory planned.
+
+        Raises:
+            MemoryBudgetError: if there is not enough of it.
+        """
+        runtime = self._precise(image.exact)
         return replace(image, plan=plan_image(self.configuration, runtime, image))
 
     def keep_all(self, image: PromptImage) -> PromptImage:
@@ -253,7 +290,7 @@ class Engine:
         total = len(image.grid)
         to_disk = image.plan is not None and image.plan.kept == "disk"
         for done, start in enumerate(image.grid):
-            progress.step("network", done, total)
+            progress.step(self.label, done, total)
             found = self._try_window(image, start)
             if found is None:  # memory ran out: once more, and from now on less is kept
                 to_disk = True
@@ -268,7 +305,7 @@ class Engine:
             # Outside any torch mode: a suspended generator must not leave one switched on.
             yield spill(found) if to_disk else found
             del found
-        progress.step("network", total, total)
+        progress.step(self.label, total, total)
 
     def _try_window(self, image: PromptImage, start: Triple) -> WindowFeatures | None:
         """The features of one window; None if memory ran out."""

@@ -60,6 +60,34 @@ class PackedMask:
         count = int(np.prod(shape))
         return np.unpackbits(self.bits, count=count).view(bool).reshape(shape)
 
+    def content(self, box: Box) -> NDArray[np.bool_]:
+        """The content of any box of the volume, without unpacking all of that."""
+        crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
+        shared = [(max(m.start, b.start), min(m.stop, b.stop)) for m, b in zip(self.box, box)]
+        if self.bits.size and all(low < high for low, high in shared):
+            to = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(shared, box))
+            of = tuple(slice(lo - m.start, hi - m.start) for (lo, hi), m in zip(shared, self.box))
+            crop[to] = self.crop()[of]
+        return crop
+
+    def tight(self) -> PackedMask:
+        """The same mask in the smallest box."""
+        crop, box = self.crop(), []
+        if not crop.any():
+            return PackedMask.empty(self.shape)
+        for axis, outer in enumerate(self.box):
+            hit = np.flatnonzero(crop.any(axis=tuple(a for a in range(3) if a != axis)))
+            box.append(slice(outer.start + int(hit[0]), outer.start + int(hit[-1]) + 1))
+        inner = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, self.box))
+        return PackedMask.pack(self.shape, (box[0], box[1], box[2]), crop[inner])
+
+    def placed(self, shape: tuple[int, int, int], box: Box) -> PackedMask:
+        """The same on a larger volume of ``shape``, of which this one is the part ``box``."""
+        if not self.bits.size:
+            return PackedMask.empty(shape)
+        z, y, x = (slice(m.start + b.start, m.stop + b.start) for m, b in zip(self.box, box))
+        return PackedMask(shape, (z, y, x), self.bits)
+
     def array(self) -> NDArray[np.bool_]:
         """The whole volume [D, H, W]."""
         full = np.zeros(self.shape, dtype=bool)

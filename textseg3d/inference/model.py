@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textseg3d.errors import ModelError, PlansError
 from textseg3d.inference.postprocess import FILE_NAME as POSTPROCESSING_FILE
 from textseg3d.inference.postprocess import Postprocessing
-from textseg3d.plans.schema import Configuration, Plans
+from textseg3d.plans.schema import Configuration, Plans, stage_weights
 from textseg3d.text.bank import BankedEncoder, EmbeddingBank
 from textseg3d.text.types import TextFeatures
 from textseg3d.zoo import ModelCard
@@ -25,6 +25,31 @@ BANK_FILE = "bank.safetensors"
 
 
 @dataclass(frozen=True)
+class StageFiles:
+    """A stage of a model folder; its weights are checked, and not loaded yet.
+
+    Attributes:
+        name: of its configuration.
+        configuration: what the plans say.
+        path: of the weights.
+        sha256: their hash.
+    """
+
+    name: str
+    configuration: Configuration
+    path: Path
+    sha256: str
+
+    def load(self) -> torch.nn.Module:
+        """The network, float32, on the CPU.
+
+        Raises:
+            ModelError: if weights and plans do not fit together.
+        """
+        return _load_network(self.configuration, self.path)
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """Everything of a model folder that prediction needs.
 
@@ -34,6 +59,7 @@ class LoadedModel:
         network: with the folder's weights, float32, on the CPU.
         texts: where the features of texts come from.
         postprocessing: what is removed from its masks.
+        stages: fine configurations that answer some of the concepts.
     """
 
     card: ModelCard
@@ -41,6 +67,7 @@ class LoadedModel:
     network: torch.nn.Module
     texts: TextSource
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    stages: tuple[StageFiles, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -103,34 +130,39 @@ def load_model(
 
     Args:
         folder: of the model.
-        configuration: name in its plans; None takes the one that no other uses as its cascade.
+        configuration: name in its plans; None takes the first that is no stage of a cascade.
         network: used instead of the one that the plans describe, weights included.
         encoder: text encoder to use instead of the folder's.
 
     Raises:
         ModelError: if the folder is damaged or weights and plans do not fit together.
-        PlansError: if the plans cannot be read.
+        PlansError: if the plans cannot be read, or ``configuration`` is a stage.
     """
     from textseg3d.zoo import verify_model
 
     card = verify_model(folder)
     plans = Plans.load(folder / PLANS_FILE)
-    chosen = plans.configuration(configuration or _main_configuration(plans))
+    name = configuration or plans.main
+    chosen = plans.configuration(name)
+    if chosen.cascade is not None:
+        raise PlansError(
+            f"configuration {name!r} is a stage of {chosen.cascade!r} and does not predict on its "
+            f"own; choose {chosen.cascade!r}"
+        )
     if network is None:
         network = _load_network(chosen, folder / WEIGHTS_FILE)
     texts = TextSource(folder, chosen.text.encoder, encoder)
     rules = Postprocessing()
     if POSTPROCESSING_FILE in card.files:
         rules = Postprocessing.load(folder / POSTPROCESSING_FILE)
-    return LoadedModel(card, chosen, network, texts, rules)
+    stages = tuple(_stage(folder, card, *item) for item in plans.stages(name).items())
+    return LoadedModel(card, chosen, network, texts, rules, stages)
 
 
-def _main_configuration(plans: Plans) -> str:
-    used = {c.cascade for c in plans.configurations.values()}
-    names = [name for name in plans.configurations if name not in used]
-    if not names:
-        raise PlansError(f"the plans {plans.plans_name!r} have no configuration to predict with")
-    return names[0]
+def _stage(folder: Path, card: ModelCard, name: str, configuration: Configuration) -> StageFiles:
+    """A stage of a folder that was checked."""
+    file = stage_weights(name)
+    return StageFiles(name, configuration, folder / file, card.files[file].sha256)
 
 
 def _load_network(configuration: Configuration, path: Path) -> torch.nn.Module:

@@ -182,6 +182,15 @@ def logits_to_probability(logits: NDArray[Float], shape: Triple) -> NDArray[Floa
     return result
 
 
+def logits_on_grid(logits: NDArray[Float], shape: Triple) -> NDArray[Float]:
+    """The interpolated logits themselves, float32 [D, H, W]."""
+    maps = [AxisMap.between(n, m) for n, m in zip(logits.shape, shape)]
+    result = np.empty(shape, dtype=Float)
+    for index, plane in _planes(logits, maps):
+        result[index] = plane
+    return result
+
+
 def _planes(logits: NDArray[Float], maps: list[AxisMap]) -> Iterator[tuple[int, NDArray[Float]]]:
     """Interpolated slices [H, W] by index along z.
 

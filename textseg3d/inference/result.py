@@ -39,8 +39,9 @@ class PromptResult:
         codes: of the concepts, ``{"scheme", "value", "meaning"}``.
         warnings: one line each.
         volume: the scan.
-        logits: float32 [d, h, w] on the network's grid, one per known part of the prompt, if
-            they were asked to be kept; they know nothing of ``composed``.
+        logits: float32 [d, h, w] on the network's grid (on the scan's, if a stage of the model
+            answered), one per known part of the prompt, if they were asked to be kept; they know
+            nothing of ``composed``.
         composed: what was done to the network's masks to get this one, one object per operation
             ("within", "without", "side", "size", "volume", "order", "count", "compare").
         findings: descriptions of the instances, if they were asked for.
@@ -121,6 +122,50 @@ class PromptResult:
         return self.packed
 
 
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage of a model did on a scan.
+
+    Attributes:
+        name: of its configuration.
+        sha256: hash of its weights.
+        within: names of what it looked into.
+        answered: names that it was asked.
+        box: the part of the scan that it looked at, as [first, end) along z, y, x in voxels; None
+            if there was nothing to look into.
+        windows_run, windows_total, windows, memory: as of :class:`Prediction`, in that part.
+        seconds: in all.
+    """
+
+    name: str
+    sha256: str
+    within: tuple[str, ...]
+    answered: tuple[str, ...]
+    box: tuple[tuple[int, int], ...] | None
+    windows_run: int
+    windows_total: int
+    windows: tuple[dict[str, Any], ...]
+    seconds: float
+    memory: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `<case>.json`."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "within": list(self.within),
+            "answered": list(self.answered),
+            "box": None if self.box is None else [list(ends) for ends in self.box],
+            "windows": {
+                "run": self.windows_run,
+                "total": self.windows_total,
+                "list": list(self.windows),
+            },
+            "seconds": round(self.seconds, 3),
+            **({"memory": dict(self.memory)} if self.memory else {}),
+        }
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction(Mapping[str, PromptResult]):
     """Results by prompt text, in the order asked.
@@ -133,7 +178,8 @@ class Prediction(Mapping[str, PromptResult]):
         windows_run, windows_total: windows that the network saw, and those that an exact run
             over the whole volume sees.
         exact: whether shortcuts were off.
-        seconds: per stage ("read", "preprocess", "network", "export").
+        seconds: per step ("read", "preprocess", "network", "export", and "network (NAME)" of each
+            stage of the model that was needed).
         warnings: about the scan and the run.
         exporter: writes the files of :meth:`save`.
         midline: x of the body's midline in voxels, per slice [D]; None if it was not found.
@@ -141,6 +187,7 @@ class Prediction(Mapping[str, PromptResult]):
         memory: what was planned: "needed_mb", "available_mb", "features", "slab_planes".
         computed: "device", "precision" and, on a CPU, "threads": with the same ones the same
             scan gives the same bits, with other ones the borders of masks may move by a voxel.
+        stages: what the model's stages did, of those that were needed.
     """
 
     results: Mapping[str, PromptResult]
@@ -157,6 +204,7 @@ class Prediction(Mapping[str, PromptResult]):
     windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     memory: Mapping[str, Any] | None = None
     computed: Mapping[str, Any] | None = None
+    stages: tuple[StageRun, ...] = ()
 
     def __getitem__(self, text: str) -> PromptResult:
         try:

@@ -47,8 +47,8 @@ class Segmenter:
             or "totalsegmentator".
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (bf16 where the hardware has it), "bf16" or "fp32".
-        configuration: name of a configuration in the model's plans.
-        network: used instead of the model's own network, weights included.
+        configuration: name of a configuration in the model's plans, no stage of a cascade.
+        network: used instead of the model's own main network, weights included.
         text_encoder: used instead of the model's own encoder and bank.
         window_policy: chooses the windows of a volume.
         accumulator: adds up the windows of a prompt.
@@ -82,12 +82,14 @@ class Segmenter:
         from textseg3d.inference.engine import Engine
         from textseg3d.inference.model import load_model
         from textseg3d.inference.open.engine import OpenEngine, is_open, load_open
+        from textseg3d.inference.stages import Stage
         from textseg3d.zoo import find_model
 
         runtime = choose_runtime(device, precision)
         folder = find_model(model)
         loaded: LoadedModel | ClosedModel | PartsModel | OpenModel
         engine: PromptEngine
+        stages: tuple[Stage, ...] = ()
         closed, parts, other = is_closed(folder), is_composite(folder), is_open(folder)
         swapped = configuration or text_encoder or (window_policy, accumulator) != _DEFAULTS
         if (closed or parts or other) and (swapped or (network and not closed)):
@@ -111,7 +113,9 @@ class Segmenter:
             engine = Engine(
                 loaded.network, loaded.configuration, runtime, window_policy, accumulator
             )
-        self._predictor = Predictor(loaded, engine, Vocabulary.of(loaded.card), exporter)
+            stages = tuple(Stage(s, runtime, window_policy, accumulator) for s in loaded.stages)
+        vocabulary = Vocabulary.of(loaded.card)
+        self._predictor = Predictor(loaded, engine, vocabulary, exporter, stages=stages)
 
     @property
     def card(self) -> ModelCard:
@@ -188,8 +192,9 @@ class Segmenter:
             image = engine.prepare(volume, exact=exact)
             progress.step("preprocess", 1, 1)
         windows = engine.windows(image, progress)
+        stages = predictor.stages_on(volume, exact=exact)
         return predictor.ask(
-            volume, image, windows, requests, progress, exact=exact, keep_logits=keep_logits
+            volume, image, windows, requests, progress, stages, exact=exact, keep_logits=keep_logits
         )
 
     def set_image(
@@ -208,7 +213,8 @@ class Segmenter:
         """Run the image side of a scan once; the session's prompts cost little.
 
         The features of all windows are kept (about 125 MB per window of 128³ in bf16), in a
-        temporary file where memory is short.
+        temporary file where memory is short. Stages of the model run when a prompt first needs
+        them, and their features are kept then.
         Arguments and errors as in :meth:`predict`.
         """
         predictor = self._predictor.limited(max_memory).stating(modality)

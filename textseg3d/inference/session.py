@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,8 @@ from textseg3d.inference.postprocess import clean_packed
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask
-from textseg3d.inference.result import Exporter, Prediction, PromptResult
+from textseg3d.inference.result import Exporter, Prediction, PromptResult, StageRun
+from textseg3d.inference.stages import ScanStages, Stage, counted
 from textseg3d.io import Volume
 from textseg3d.plans.schema import Configuration
 from textseg3d.suggest import did_you_mean
@@ -51,6 +52,7 @@ class Predictor:
         vocabulary: what the model knows.
         exporter: for :meth:`Prediction.save`.
         modality: of the scans, as the user states it.
+        stages: of the model.
     """
 
     model: LoadedModel | ClosedModel | PartsModel | OpenModel
@@ -58,6 +60,7 @@ class Predictor:
     vocabulary: Vocabulary
     exporter: Exporter | None
     modality: str | None = None
+    stages: tuple[Stage, ...] = ()
 
     def understand(self, prompts: str | Sequence[str]) -> list[PromptRequest]:
         """See :func:`textseg3d.inference.prompts.understand_all`."""
@@ -89,7 +92,7 @@ class Predictor:
         if modality is None:
             return self
         card = self.model.card
-        if not self._modality_token:
+        if not _modality_token(self.engine.configuration):
             raise UsageError(f"prompts of {card.name} take no modality; leave it out")
         if modality not in card.modalities:
             known = ", ".join(card.modalities)
@@ -97,10 +100,10 @@ class Predictor:
             raise UsageError(f"{card.name} does not know modality {modality!r}{hint} ({known})")
         return replace(self, modality=modality)
 
-    @property
-    def _modality_token(self) -> bool:
-        configuration = self.engine.configuration
-        return isinstance(configuration, Configuration) and configuration.text.modality_token
+    def stages_on(self, volume: Volume, *, exact: bool, keep: bool = False) -> ScanStages:
+        """The model's stages for one scan; ``keep`` keeps their features for later prompts."""
+        limit = self.engine.runtime.max_memory_bytes
+        return ScanStages(self.stages, volume, exact=exact, max_memory_bytes=limit, keep=keep)
 
     def _modality_of(self, volume: Volume) -> str | None:
         """What was stated, else what the file says, else the model's only one."""
@@ -111,11 +114,12 @@ class Predictor:
         return known[0] if len(known) == 1 and written is None else None
 
     def _texts(self, names: Sequence[str], volume: Volume) -> list[Any]:
-        """What the engine asks for each name."""
+        """What the engines ask for each name."""
         from textseg3d.inference.model import LoadedModel
 
         model = self.model
-        if not (isinstance(model, LoadedModel) and self._modality_token and names):
+        token = _modality_token(self.engine.configuration)
+        if not (isinstance(model, LoadedModel) and token and names):
             return [model.texts(name) for name in names]
         modality = self._modality_of(volume)
         word = None if modality is None else model.texts(TEXTS[modality])
@@ -128,6 +132,7 @@ class Predictor:
         windows: Iterable[Any],
         requests: Sequence[PromptRequest],
         progress: Progress,
+        stages: ScanStages,
         *,
         exact: bool,
         keep_logits: bool,
@@ -136,17 +141,21 @@ class Predictor:
         import torch
 
         names = list(dict.fromkeys(name for r in requests for name in r.names))
+        asked = stages.coarse(names)
         with progress.stage("network"):
-            texts = self._texts(names, volume)
+            texts = self._texts(asked, volume)
             answer = self.engine.answer
-            found = answer(image, windows, texts, keep_logits=keep_logits) if names else []
-            spent = sum(one.export_seconds for one in found)
-        for stage, seconds in (("network", -spent), ("export", spent)):
-            progress.seconds[stage] = progress.seconds.get(stage, 0.0) + seconds
-        answers = dict(zip(names, found))
-        results = {}
+            found = answer(image, windows, texts, keep_logits=keep_logits) if asked else []
+        _exported(progress, "network", found)
+        answers = dict(zip(asked, found))
         with progress.stage("export"):
             masks = self._cleaned(answers, volume)
+        runs, notes = self._ask_stages(
+            names, volume, answers, masks, progress, stages, keep_logits=keep_logits
+        )
+        answers = {name: answers[name] for name in names}  # not what only stages looked into
+        results = {}
+        with progress.stage("export"):
             line = midline_voxels(image.midline, image.x.shape[3], volume.shape)
             result = partial(
                 _result,
@@ -155,6 +164,7 @@ class Predictor:
                 volume=volume,
                 image=image,
                 line=line,
+                notes=notes,
                 keep_logits=keep_logits,
             )
             progress.step("export", 0, len(requests))
@@ -178,7 +188,48 @@ class Predictor:
             windows=tuple(image.grid.audit()) if names and plan is not None else (),
             memory=None if plan is None else plan.to_json(),
             computed=self._computed(exact=exact),
+            stages=tuple(runs),
         )
+
+    def _ask_stages(
+        self,
+        names: Sequence[str],
+        volume: Volume,
+        answers: dict[str, Answer],
+        masks: dict[str, PackedMask],
+        progress: Progress,
+        stages: ScanStages,
+        *,
+        keep_logits: bool,
+    ) -> tuple[list[StageRun], dict[str, str]]:
+        """Let stages answer their names; adds to ``answers`` and ``masks``.
+
+        Returns:
+            What they did, and what there is to say about names, by name.
+        """
+        runs: list[StageRun] = []
+        notes: dict[str, str] = {}
+        for stage, own in stages.needed(names).items():
+            within = stage.configuration.within
+            coarse = {n: masks.get(n) or _mask(answers[n], volume) for n in within if n in answers}
+            with progress.stage(stage.label):
+                prompts = dict(zip(own, self._texts(own, volume)))
+                found, run = stages.answer(
+                    stage, prompts, coarse, progress, keep_logits=keep_logits
+                )
+            _exported(progress, stage.label, list(found.values()))
+            answers.update(found)
+            with progress.stage("export"):
+                masks.update(self._cleaned(found, volume))
+            runs.append(run)
+            if run.box is None:
+                where = " + ".join(within)
+                notes |= {
+                    n: f"{n!r} is looked for in {where}, of which this scan shows nothing; the "
+                    "network for it did not run"
+                    for n in own
+                }
+        return runs, notes
 
     def _computed(self, *, exact: bool) -> dict[str, Any]:
         """What decides the last bits of a mask; see :class:`Prediction`."""
@@ -221,6 +272,7 @@ class ImageSession:
             progress.step("preprocess", 0, 1)
             engine = predictor.engine
             image = engine.prepare(volume, exact=exact)
+            self._stages = predictor.stages_on(volume, exact=exact, keep=True)
             if isinstance(engine, Engine) and isinstance(image, PromptImage):
                 image = engine.keep_all(image)
             self._image = image
@@ -239,11 +291,12 @@ class ImageSession:
     def close(self) -> None:
         """Free the features; further prompts are an error."""
         self._windows = None
+        self._stages.close()
 
     @property
     def feature_bytes(self) -> int:
         """See the class."""
-        return sum(window.nbytes for window in self._windows or ())
+        return sum(window.nbytes for window in self._windows or ()) + self._stages.nbytes
 
     def predict(
         self,
@@ -266,20 +319,13 @@ class ImageSession:
         requests = self._predictor.understand(prompts)
         progress = Progress(on_progress)
         progress.seconds.update(self._seconds)
-        total = len(self._windows)
-
-        def counted(windows: list[Any]) -> Iterable[Any]:
-            for done, window in enumerate(windows):
-                progress.step("network", done, total)
-                yield window
-            progress.step("network", total, total)
-
         return self._predictor.ask(
             self.volume,
             self._image,
-            counted(self._windows),
+            counted(self._windows, progress, "network"),
             requests,
             progress,
+            self._stages,
             exact=self._exact,
             keep_logits=keep_logits,
         )
@@ -292,6 +338,7 @@ def _result(
     volume: Volume,
     image: PreparedImage,
     line: tuple[NDArray[np.float64], bool],
+    notes: Mapping[str, str],
     *,
     keep_logits: bool,
 ) -> PromptResult:
@@ -300,7 +347,7 @@ def _result(
         return PromptResult(
             request.text, request.status, None, None, (), request.codes, request.warnings, volume
         )
-    warnings = list(request.warnings)
+    warnings = [*request.warnings, *(notes[name] for name in request.names if name in notes)]
     for name in request.names:
         if name not in masks:
             masks[name] = _mask(answers[name], volume)
@@ -335,6 +382,18 @@ def _result(
         logits=logits,
         composed=tuple(steps),
     )
+
+
+def _modality_token(configuration: Any) -> bool:
+    """Whether prompts carry a token for the modality."""
+    return isinstance(configuration, Configuration) and configuration.text.modality_token
+
+
+def _exported(progress: Progress, label: str, answers: Sequence[Answer]) -> None:
+    """Count the time that masks took while a network ran where it belongs."""
+    spent = sum(one.export_seconds for one in answers)
+    for stage, seconds in ((label, -spent), ("export", spent)):
+        progress.seconds[stage] = progress.seconds.get(stage, 0.0) + seconds
 
 
 def _mask(answer: Answer, volume: Volume) -> PackedMask:

@@ -167,7 +167,7 @@ class MaskBuilder:
         crop = np.unpackbits(bits, axis=-1, count=self._shape[2]).view(bool)
         if crop.any():
             box = (out, slice(0, self._shape[1]), slice(0, self._shape[2]))
-            self._parts.append(_tight(PackedMask.pack(self._shape, box, crop)))
+            self._parts.append(PackedMask.pack(self._shape, box, crop).tight())
         self._carry = block[-1:].clone()
 
     def _reached(self, first: int, end: int) -> slice:
@@ -184,16 +184,6 @@ class MaskBuilder:
         if not self._parts:
             return PackedMask.empty(self._shape)
         return PackedMask.union(self._parts)
-
-
-def _tight(mask: PackedMask) -> PackedMask:
-    """The same mask in the smallest box."""
-    crop, box = mask.crop(), []
-    for axis, outer in enumerate(mask.box):
-        hit = np.flatnonzero(crop.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(outer.start + int(hit[0]), outer.start + int(hit[-1]) + 1))
-    inner = tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, mask.box))
-    return PackedMask.pack(mask.shape, (box[0], box[1], box[2]), crop[inner])
 
 
 @dataclass

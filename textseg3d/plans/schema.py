@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from textseg3d.plans.jsonio import from_json, to_json
 from textseg3d.suggest import did_you_mean
 
 Triple = tuple[float, float, float]
+_TAKEN = ("model", "bank")  # names of files in every model folder
+_STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,11 @@ class Plans:
         for name, one in self.configurations.items():
             if one.cascade is None:
                 continue
+            if name in _TAKEN or not _STAGE_NAME.fullmatch(name):
+                raise PlansError(
+                    f"a stage cannot be called {name!r}, as its weights file is; use letters and "
+                    f"digits, and not {' or '.join(_TAKEN)}"
+                )
             coarse = self.configurations.get(one.cascade)
             if coarse is None or coarse.cascade is not None:
                 usable = [n for n, c in self.configurations.items() if c.cascade is None]
@@ -183,6 +191,13 @@ class Plans:
                 first = answered.setdefault(target, name)
                 if first != name and self.configurations[first].cascade == one.cascade:
                     raise PlansError(f"{target!r} is answered by both {first!r} and {name!r}")
+        for name, one in self.configurations.items():
+            for target in one.within:
+                if target in answered:
+                    raise PlansError(
+                        f"{name!r} looks into {target!r}, which the stage {answered[target]!r} "
+                        "answers; a stage looks into what the coarse configuration answers"
+                    )
 
     @property
     def main(self) -> str:
@@ -246,6 +261,11 @@ class Plans:
     def replace(self, **changes: Any) -> Plans:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def stage_weights(name: str) -> str:
+    """File name of a stage's weights in a model folder."""
+    return f"{name}.safetensors"
 
 
 def _is_flat(configuration: dict[str, Any]) -> bool:

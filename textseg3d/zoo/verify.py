@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from textseg3d.errors import ModelError
+from textseg3d.errors import ModelError, PlansError
+from textseg3d.plans.schema import Plans, stage_weights
 from textseg3d.zoo.card import FileEntry, ModelCard, file_sha256, refused_file
 from textseg3d.zoo.tensors import find_non_finite, read_header
 
@@ -26,8 +27,8 @@ def check_model(folder: str | Path) -> list[FileCheck]:
 
     Rules: each file of the card is there with its size and sha256; safetensors have a sound
     header and only finite numbers; `plans.json` and `model.safetensors` (or `parts.json`) are
-    among them; no file is a pickle or code. Other files that the card does not name are left
-    alone: nothing reads them.
+    among them, and the weights of each stage that the plans name; no file is a pickle or code.
+    Other files that the card does not name are left alone: nothing reads them.
 
     Raises:
         ModelError: if there is no readable card.
@@ -40,6 +41,7 @@ def check_model(folder: str | Path) -> list[FileCheck]:
         if name not in card.files and PARTS_FILE not in card.files
     ]
     checks += [FileCheck(name, _problem(root / name, card.files[name])) for name in card.files]
+    checks += _stage_problems(root, card)
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         refusal = refused_file(name)
@@ -62,6 +64,29 @@ def verify_model(folder: str | Path) -> ModelCard:
             "get the model again"
         )
     return ModelCard.read(folder)
+
+
+def _stage_problems(root: Path, card: ModelCard) -> list[FileCheck]:
+    """What the stages of a cascade lack; plans of other programs have none."""
+    try:
+        plans = Plans.load(root / "plans.json")
+    except PlansError:  # a model of parts, or damaged plans, of which loading says more
+        return []
+    found = []
+    for name, stage in plans.configurations.items():
+        if stage.cascade is None:
+            continue
+        file = stage_weights(name)
+        if file not in card.files:
+            found.append(FileCheck(file, f"the card does not list it; stage {name!r} needs it"))
+        for target in stage.within:
+            if target not in card.concepts:
+                fault = f"stage {name!r} looks into {target!r}, which is no concept of the card"
+                found.append(FileCheck("plans.json", fault))
+        if stage.text != plans.configurations[stage.cascade].text:
+            fault = f"stage {name!r} has other 'text' settings than {stage.cascade!r}"
+            found.append(FileCheck("plans.json", fault))
+    return found
 
 
 def _problem(path: Path, expected: FileEntry) -> str | None:

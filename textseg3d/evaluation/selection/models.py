@@ -11,7 +11,7 @@ from pathlib import Path
 
 from textseg3d.errors import ModelError, UsageError
 from textseg3d.inference.postprocess import FILE_NAME, Postprocessing
-from textseg3d.plans.schema import Plans
+from textseg3d.plans.schema import Plans, stage_weights
 from textseg3d.zoo import ModelCard, verify_model, write_card
 
 WEIGHTS, PLANS = "model.safetensors", "plans.json"
@@ -89,6 +89,13 @@ def _same(first: Path, one: ModelCard, folder: Path, other: ModelCard) -> None:
     """
     if Plans.load(first / PLANS).configurations != Plans.load(folder / PLANS).configurations:
         raise ModelError(f"{folder} and {first} have different plans; an ensemble needs equal ones")
+    for name, configuration in Plans.load(first / PLANS).configurations.items():
+        file = stage_weights(name)
+        if configuration.cascade and one.files[file].sha256 != other.files[file].sha256:
+            raise ModelError(
+                f"{folder} and {first} have different weights of the stage {name!r}; merge models "
+                "without stages, and add one stage to the result"
+            )
     if one.concepts != other.concepts:
         raise ModelError(f"{folder} and {first} know different concepts; they cannot be averaged")
     texts = [
