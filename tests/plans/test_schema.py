@@ -22,6 +22,37 @@ def test_round_trip(tmp_path):
     assert json.loads((tmp_path / "plans.json").read_text())["configurations"]["coarse"]
 
 
+STAGE = {**MINIMAL, "cascade": "coarse", "within": ["lungs"], "answers": ["pulmonary nodule"]}
+
+
+def test_a_stage_is_not_what_predicts(tmp_path):
+    loaded = Plans.from_dict(plans(fine=STAGE, coarse=MINIMAL, other=MINIMAL))
+    assert loaded.main == "coarse"
+    assert loaded.stages("coarse") == {"fine": loaded.configuration("fine")}
+    assert loaded.stages("other") == {}
+    loaded.save(tmp_path / "plans.json")
+    assert Plans.load(tmp_path / "plans.json") == loaded
+
+
+@pytest.mark.parametrize(
+    ("configurations", "message"),
+    [
+        ({"coarse": {**MINIMAL, "within": ["lungs"]}}, r"within is \['lungs'\] and cascade None"),
+        ({"fine": {**STAGE, "answers": []}}, r"answers is \[\] and cascade 'coarse'"),
+        ({"fine": {**STAGE, "answers": "lungs"}}, "answers: expected a list"),
+        ({"fine": {**STAGE, "cascade": "corse"}}, "cascade 'corse', .* did you mean 'coarse'"),
+        ({"fine": STAGE, "finer": {**STAGE, "cascade": "fine"}}, "expected one without a cascade"),
+        ({"fine": STAGE, "finer": STAGE}, "answered by both 'fine' and 'finer'"),
+        ({"model": STAGE}, "cannot be called 'model'"),
+        ({"../fine": STAGE}, "cannot be called '../fine'"),
+        ({"fine": {**STAGE, "within": STAGE["answers"]}}, "looks into 'pulmonary nodule', which"),
+    ],
+)
+def test_faults_of_stages_are_named(configurations, message):
+    with pytest.raises(PlansError, match=message):
+        Plans.from_dict(plans(**{"coarse": MINIMAL, **configurations}))
+
+
 def test_inheritance_takes_the_nearest_value():
     loaded = Plans.from_dict(
         plans(

@@ -6,12 +6,13 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import UsageError
 from textseg3d.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from textseg3d.plans import Plans
     from textseg3d.training.loop import Machine, TrainSettings
 
 HELP = """Train a model that answers prompts.
@@ -22,8 +23,10 @@ DATASET/PromptTrainer__PLANS__CONFIGURATION/fold_FOLD: checkpoint, log.csv, prog
 folder that `predict --model` takes, and the fold's validation cases with summary.json.
 
 `textseg3d train FOLDER CONFIGURATION -p plans.json --text FOLDER -o RUN` trains on a prepared set
-(training.json). With `torchrun --nproc-per-node N -m textseg3d.cli train …` N processes share the
-work. --continue goes on at the exact next step."""
+(training.json). A CONFIGURATION with a `cascade` is a stage: it is added to the model of
+--model-folder, which must have the configuration that localises for it. With
+`torchrun --nproc-per-node N -m textseg3d.cli train …` N processes share the work. --continue goes
+on at the exact next step."""
 
 PLANS_NAME = "nnUNetPlans"
 TRAINER = "PromptTrainer"
@@ -67,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_dataset_arguments(parser.add_argument_group("on a dataset"))
     prepared = parser.add_argument_group("on a prepared set")
     prepared.add_argument("-o", "--out", type=Path, help="run folder (needed)")
-    prepared.add_argument("--model-folder", type=Path, help="where the model goes (OUT/model)")
+    prepared.add_argument(
+        "--model-folder", type=Path, metavar="FOLDER",
+        help="where the model goes (OUT/model); of a stage: the model that it is added to",
+    )  # fmt: skip
     prepared.add_argument("--card", type=Path, help="JSON with the card's fields that people write")
     prepared.add_argument(
         "--withhold", nargs="+", default=[], metavar="NAME",
@@ -165,14 +171,16 @@ def make_machine(device: str, ranks: object) -> Machine:
 def _train_prepared(args: argparse.Namespace) -> int:
     from textseg3d.inference.device import tune_process
     from textseg3d.plans import Plans
+    from textseg3d.plans.schema import stage_weights
     from textseg3d.text.encoder import load_encoder
     from textseg3d.training.cases import TrainingSet
+    from textseg3d.training.crops import CropDataset
     from textseg3d.training.loop import train
-    from textseg3d.training.model_folder import write_model_folder
+    from textseg3d.training.model_folder import WEIGHTS, check_stage
     from textseg3d.training.ranks import joined
     from textseg3d.training.sampling import WindowDataset
     from textseg3d.training.tune import Start
-    from textseg3d.zoo import ModelCard, find_model, write_card
+    from textseg3d.zoo import find_model
 
     for flag, value in (("-p", args.plans), ("--text", args.text), ("-o", args.out)):
         if value is None:
@@ -186,35 +194,56 @@ def _train_prepared(args: argparse.Namespace) -> int:
     tune_process()
     plans = Plans.load(Path(args.plans))
     configuration = plans.configuration(args.configuration)
+    stage = configuration.cascade is not None
     if configuration.text.modality_token:
         raise UsageError(
             f"{args.plans} asks for a modality token; a prepared training set is CT alone"
         )
     data = TrainingSet.load(Path(args.data))
-    first, start = True, None
-    if args.base is not None:
-        start = Start(find_model(args.base) / "model.safetensors", args.tune)
     names = [target.name for target in data.targets]
-    for name in args.withhold:
+    for name in (*args.withhold, *configuration.answers):
         if name not in names:
             near = did_you_mean(name, names)
-            raise UsageError(f"--withhold {name!r}: no target of the training set{near}")
+            what = f"--withhold {name!r}" if name in args.withhold else f"the answer {name!r}"
+            raise UsageError(f"{what}: no target of the training set{near}")
+    if stage and args.model_folder is not None:
+        check_stage(args.model_folder, plans, args.configuration, args.text)
+    first, start = True, None
+    if args.base is not None:
+        file = stage_weights(args.configuration) if stage else WEIGHTS
+        start = Start(find_model(args.base) / file, args.tune)
     if not args.export_only:
         settings = make_settings(args, steps=2000, batch=configuration.batch_size)
         encoder = load_encoder(args.text)
-        source = WindowDataset(Path(args.data), data, configuration, args.seed, args.prompts)
+        kind = CropDataset if stage else WindowDataset
+        source = kind(Path(args.data), data, configuration, args.seed, args.prompts)
         with joined(args.device) as (ranks, device):
             first = ranks.first
             train(
                 source, encoder, args.out, settings, machine=make_machine(device, ranks),
                 start=start, resume=args.resume, tensorboard=args.tensorboard,
             )  # fmt: skip
-    if not first:
-        return 0
+    if first:
+        if stage:
+            _export_stage(args, plans)
+        else:
+            _export(args, plans, names)
+    return 0
+
+
+def _card_words(args: argparse.Namespace) -> dict[str, Any]:
+    """What --card says."""
+    return json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
+
+
+def _export(args: argparse.Namespace, plans: Plans, names: list[str]) -> None:
+    """Write a model folder of its own."""
+    from textseg3d.training.model_folder import write_model_folder
+    from textseg3d.zoo import ModelCard, write_card
+
     folder = args.model_folder or args.out / "model"
     concepts = [name for name in names if name not in args.withhold]
     write_model_folder(args.out, folder, concepts, plans, args.configuration, args.text)
-    words = json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
     unknown = {
         "name": folder.name,
         "version": "0",
@@ -223,7 +252,28 @@ def _train_prepared(args: argparse.Namespace) -> int:
         "weights_licence": "unspecified",
         "training_sources": [],
     }
-    card = ModelCard.from_json({**unknown, **words, "concepts": concepts})
+    card = ModelCard.from_json({**unknown, **_card_words(args), "concepts": concepts})
     write_card(folder, card)
     logger.info("model written to %s", folder)
-    return 0
+
+
+def _export_stage(args: argparse.Namespace, plans: Plans) -> None:
+    """Add a stage to an existing model folder; it claims what it answers, unless withheld."""
+    from textseg3d.training.model_folder import add_stage
+    from textseg3d.zoo import ModelCard, write_card
+
+    folder = args.model_folder
+    if folder is None:
+        logger.warning(
+            "%s is a stage: its checkpoint is in %s, and no model was written; give --export-only "
+            "and the --model-folder to add it to", args.configuration, args.out,
+        )  # fmt: skip
+        return
+    card = ModelCard.read(folder)
+    answers = plans.configuration(args.configuration).answers
+    add_stage(args.out, folder, plans, args.configuration, args.text)
+    known = dict.fromkeys((*card.concepts, *answers))
+    concepts = [name for name in known if name not in args.withhold]
+    words = {**card.to_json(), **_card_words(args), "concepts": concepts}
+    write_card(folder, ModelCard.from_json(words))
+    logger.info("stage %s added to %s", args.configuration, folder)

@@ -202,7 +202,8 @@ def _check_base(plans: Plans, name: str, base: Path, args: argparse.Namespace) -
     from textseg3d.plans import Plans as Loaded
 
     wanted = plans.configuration(name).architecture
-    models = Loaded.load(base / "plans.json").configurations.values()
+    own = Loaded.load(base / "plans.json").configurations.values()
+    models = [one for one in own if one.cascade is None]
     if wanted.network_class_name != "PromptUNet" or not any(
         _normal(c.architecture.arch_kwargs) == _normal(wanted.arch_kwargs) for c in models
     ):

@@ -113,6 +113,30 @@ class EmbeddingBank:
             encoder_hash=encoder.hash,
         )
 
+    def extended(self, encoder: TextEncoder, texts: Iterable[str]) -> EmbeddingBank:
+        """The bank with further texts behind its own, which stay as they are to the bit.
+
+        Raises:
+            ModelError: if another encoder made the bank.
+        """
+        if encoder.hash != self.encoder_hash:
+            raise ModelError(
+                f"the bank was made by text encoder {self.encoder_hash[:12]}, not by "
+                f"{encoder.hash[:12]}; extend it with its own"
+            )
+        missing = [text for text in texts if text not in self]
+        if not missing:
+            return self
+        new = self.build(encoder, missing)
+        return EmbeddingBank(
+            self.texts + new.texts,
+            np.concatenate([self.tokens, new.tokens]),
+            np.concatenate([self.lengths, new.lengths]),
+            np.concatenate([self.pooled, new.pooled]),
+            self.context_length,
+            self.encoder_hash,
+        )
+
     def save(self, path: str | Path) -> None:
         """Writes the bank (safetensors), by a temporary name in the same folder."""
         from safetensors.numpy import save

@@ -61,6 +61,11 @@ def prompted_configuration(
             f"{name!r} is the second stage of a cascade, which prompted training lacks; train "
             "3d_fullres or 3d_lowres"
         )
+    if found.cascade is not None:
+        raise PlansError(
+            f"{name!r} is a stage that looks into what {found.cascade!r} finds; it is trained on a "
+            "prepared set (training.json), with --model-folder, not on a dataset"
+        )
     order = plans.transpose_backward
     z, y, x = (found.spacing[axis] for axis in order)
     architecture = found.architecture
