@@ -14,12 +14,14 @@ import pytest
 from tests.evaluation.conftest import write_case
 from tests.evaluation.phantoms import box, save_zyx
 from tests.model_factory import make_model
+from textseg3d.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (5, 6, 7)
 
 
 def _run(*arguments, cwd):
+    """The command in a process of its own."""
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
     return subprocess.run(
         [sys.executable, "-m", "textseg3d", "evaluate", *map(str, arguments)],
@@ -30,6 +32,19 @@ def _run(*arguments, cwd):
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def here(folders, monkeypatch, capsys):
+    """The command in this process, in the folders' place: exit code, output, errors."""
+    monkeypatch.chdir(folders)
+
+    def run(*arguments):
+        code = main(["evaluate", *arguments])
+        out, error = capsys.readouterr()
+        return code, out, error
+
+    return run
 
 
 @pytest.fixture
@@ -60,40 +75,38 @@ def test_as_nnunetv2_evaluate_folder(folders):
     assert json.loads(done.stdout)["Dice"] == pytest.approx(8 / 28)
 
 
-def test_default_output_is_beside_the_predictions(folders):
-    done = _run("truth", "pred", "-l", "1", "2", "-np", "1", "--quiet", cwd=folders)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+def test_default_output_is_beside_the_predictions(folders, here):
+    code, _, error = here("truth", "pred", "-l", "1", "2", "-np", "1", "--quiet")
+    assert (code, error) == (0, "")
     assert (folders / "pred" / "summary.json").is_file()
 
 
-def test_missing_file_and_chill(folders):
+def test_missing_file_and_chill(folders, here):
     (folders / "pred" / "b.nii.gz").unlink()
-    done = _run("truth", "pred", "-djfile", "dataset.json", "-np", "1", cwd=folders)
-    assert done.returncode == 3
-    assert done.stderr.count("\n") == 1
-    assert "b.nii.gz" in done.stderr
-    assert "--chill" in done.stderr
+    code, _, error = here("truth", "pred", "-djfile", "dataset.json", "-np", "1")
+    assert code == 3
+    assert error.count("\n") == 1
+    assert "b.nii.gz" in error
+    assert "--chill" in error
     assert not (folders / "pred" / "summary.json").exists()
-    done = _run("truth", "pred", "-djfile", "dataset.json", "-np", "1", "--chill", cwd=folders)
-    assert done.returncode == 0, done.stderr
+    assert here("truth", "pred", "-djfile", "dataset.json", "-np", "1", "--chill")[0] == 0
 
 
-def test_wrong_grid_is_exit_code_3_and_resample_helps(folders):
+def test_wrong_grid_is_exit_code_3_and_resample_helps(folders, here):
     save_zyx(folders / "pred" / "b.nii.gz", np.ones((5, 6, 8)), (1, 1, 1))
     arguments = ("truth", "pred", "-djfile", "dataset.json", "-np", "1")
-    done = _run(*arguments, cwd=folders)
-    assert done.returncode == 3
-    assert "another grid" in done.stderr
-    assert _run(*arguments, "--resample", cwd=folders).returncode == 0
+    code, _, error = here(*arguments)
+    assert code == 3
+    assert "another grid" in error
+    assert here(*arguments, "--resample")[0] == 0
 
 
-def test_other_protocols(folders):
-    done = _run(
-        *("truth", "pred", "-djfile", "dataset.json", "--protocol", "sat", "-np", "1"), cwd=folders
+def test_other_protocols(here):
+    code, out, error = here(
+        "truth", "pred", "-djfile", "dataset.json", "--protocol", "sat", "-np", "1"
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["dice"] == pytest.approx(8 / 28)
+    assert code == 0, error
+    assert json.loads(out)["dice"] == pytest.approx(8 / 28)
 
 
 @pytest.mark.parametrize(
@@ -113,17 +126,10 @@ def test_other_protocols(folders):
         (("truth", "pred", "--chil"), "did you mean '--chill'"),
     ],
 )
-def test_bad_usage(folders, arguments, message, capsys):
-    from textseg3d.cli.main import main
-
-    old = Path.cwd()
-    os.chdir(folders)
-    try:
-        code = main(["evaluate", *arguments])
-    finally:
-        os.chdir(old)
+def test_bad_usage(here, arguments, message):
+    code, _, error = here(*arguments)
     assert code == 2
-    assert message in capsys.readouterr().err
+    assert message in error
 
 
 def test_a_model_on_labelled_scans(tmp_path):
@@ -158,14 +164,3 @@ def test_a_model_on_labelled_scans(tmp_path):
     assert any(e["event"] == "progress" and e["done"] == e["total"] == 2 for e in events)
     assert "![one](accuracy/one.png)" in (tmp_path / "accuracy.md").read_text()
     assert len(list((tmp_path / "out" / "pictures").glob("*.png"))) == 3
-
-
-def test_help_imports_no_torch():
-    code = (
-        "import sys; from textseg3d.cli.main import main; code = main(['evaluate', '--help']); "
-        "assert code == 0; assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr

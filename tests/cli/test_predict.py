@@ -92,16 +92,11 @@ def test_a_process_writes_everything(model, scan, tmp_path):
     assert np.asarray(mask.dataobj).sum() == record["prompts"][1]["voxels"]
 
 
-def test_help_needs_no_torch():
-    code = "import sys; from textseg3d.cli.main import main; main(['predict', '--help']);"
-    code += "sys.stderr.write(str('torch' in sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
-    )
-    assert done.stderr.endswith("False")
-    assert "--probabilities" in done.stdout
-    for there in ("--executor", "--shard", "--workers", "--summary"):
-        assert there in done.stdout
+def test_help_names_what_there_is(capsys):
+    assert main(["predict", "--help"]) == 0
+    out = capsys.readouterr().out
+    for there in ("--probabilities", "--executor", "--shard", "--workers", "--summary"):
+        assert there in out
 
 
 @pytest.mark.parametrize(

@@ -307,17 +307,16 @@ def test_a_client_that_goes_away_may_come_back(server):
 
 
 def test_a_client_that_falls_silent(server):
+    """In a body, in a head, and in the second request of a kept connection: all three at once."""
     address = (server.address.hostname, server.address.port)
-    with socket.create_connection(address, timeout=120) as silent:
+    with contextlib.ExitStack() as stack:
+        silent, slow, again = (
+            stack.enter_context(socket.create_connection(address, timeout=120)) for _ in range(3)
+        )
         head = f"POST /images HTTP/1.1\r\nHost: {server.address.netloc}\r\n"
         head += f"Authorization: Bearer {server.token}\r\nContent-Length: 1000\r\n\r\n"
         silent.sendall(head.encode() + b"some")
-        assert server.ask("GET", "/capabilities")[0] == 200  # nobody else waits for it
-        assert silent.recv(4096).startswith(b"HTTP/1.1 408 ")
-    with socket.create_connection(address, timeout=120) as slow:
         slow.sendall(b"GET /capab")  # and never the rest of the head
-        assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
-    with socket.create_connection(address, timeout=120) as again:
         request = f"GET /healthz HTTP/1.1\r\nHost: {server.address.netloc}\r\n\r\n".encode()
         for _ in range(2):  # a kept connection is as good as a new one
             again.sendall(request)
@@ -326,7 +325,9 @@ def test_a_client_that_falls_silent(server):
                 answer += again.recv(4096)
             assert answer.startswith(b"HTTP/1.1 200 ")
         again.sendall(request[:20])
-        assert again.recv(4096).startswith(b"HTTP/1.1 408 ")
+        assert server.ask("GET", "/capabilities")[0] == 200  # nobody else waits for them
+        for waiting in (silent, slow, again):
+            assert waiting.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(server):
