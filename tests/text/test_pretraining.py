@@ -117,3 +117,4 @@ def test_the_command_refuses_a_used_folder(tmp_path, caplog):
     assert "already holds an encoder" in caplog.text
     assert main(["--out", str(tmp_path / "new"), "--minutes", "-1"]) == 2
     assert "not positive" in caplog.text
+    assert not (tmp_path / "new").exists()

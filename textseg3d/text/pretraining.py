@@ -60,9 +60,14 @@ def pretrain(
 
     Returns:
         The measured figures, also written to the record.
+
+    Raises:
+        UsageError: if ``minutes`` is not positive; nothing is written then.
     """
     import torch
 
+    if minutes is not None and minutes <= 0:
+        raise UsageError(f"--minutes {minutes} is not positive; give for example 5")
     recipe = recipe or Recipe(steps=1000)
     folder.mkdir(parents=True, exist_ok=True)
     train, held = corpus.split(hold_out)
@@ -123,8 +128,6 @@ def _steps_for(
     recipe: Recipe,
 ) -> int:
     """Number of steps, a multiple of 10, that fit into ``minutes`` at the measured speed."""
-    if minutes <= 0:
-        raise UsageError(f"--minutes {minutes} is not positive; give for example 5")
     network = build_tower(config, pad_id=tokenizer.pad_id, end_id=tokenizer.end_id)
     probe = replace(recipe, steps=_PROBE_STEPS)
     times = sorted(seconds for _, _, seconds in train_tower(network, tokenizer, corpus, probe))
