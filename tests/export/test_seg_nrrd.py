@@ -73,8 +73,8 @@ def test_apart_masks_share_a_layer(predict_by_hand, masks, scan, tmp_path):
 def test_many_segments_in_one_layer(predict_by_hand, masks, tmp_path):
     asked = {}
     for number in range(260):
-        asked[f"spot {number}"] = np.zeros_like(masks["wide"])
-        asked[f"spot {number}"][number % 50, number // 50, 3] = True
+        mask = asked[f"{number + 1} mm nodule"] = np.zeros_like(masks["wide"])
+        mask[number % 50, number // 50, 3] = True
     path = save_prediction(predict_by_hand(asked), tmp_path, format="seg.nrrd")[0]
     data, _ = nrrd.read(str(path))
     assert sorted(np.unique(data)) == list(range(261))
