@@ -54,6 +54,7 @@ EXTRAS = {
     "test": [
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.5",
         "hypothesis>=6.100",
         "ruff==0.17.6",
         "mypy==2.4.1",
