@@ -20,7 +20,7 @@ from tests.inference.stage_models import (
 from textseg3d import Segmenter
 from textseg3d.errors import Cancelled, MemoryBudgetError, ModelError, PlansError
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.stages import REACH_MM, near
+from textseg3d.inference.stages import REACH_MM, near, solid
 from textseg3d.io import volume_from_array
 from textseg3d.zoo import ModelCard, check_model, write_card
 
@@ -269,6 +269,24 @@ def test_damaged_folders_are_refused(tmp_path):
         Segmenter(folder, "cpu")
     write_card(folder, card)
     assert all(check.problem is None for check in check_model(folder))
+
+
+def test_what_a_stage_looks_into_has_no_specks_and_no_holes():
+    from scipy.ndimage import binary_fill_holes
+
+    z, y, x = np.ogrid[:30, :32, :34]
+    organ = (z - 13) ** 2 + (y - 15) ** 2 + (x - 16) ** 2 < 121
+    organ[10:14, 12:18, 12:20] = False  # enclosed
+    organ[12:16, :, 24:26] = False  # open to the outside
+    mask = organ.copy()
+    mask[27:29, 29:31, 31:33] = True
+    whole = tuple(slice(0, n) for n in mask.shape)
+    got = solid(PackedMask.pack(mask.shape, whole, mask))
+    assert np.array_equal(got.array(), binary_fill_holes(organ, np.ones((3, 3, 3))))
+    assert got.array().sum() == organ.sum() + 4 * 6 * 8
+    assert not solid(PackedMask.empty(mask.shape)).bits.size
+    full = PackedMask.pack(mask.shape, whole, np.ones(mask.shape, bool))
+    assert solid(full).array().all()
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 1.1), (7.0, 2.0, 2.0)])

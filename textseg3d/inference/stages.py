@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT, AccumulatorFactory
+from textseg3d.inference.compose import DUST_SHARE
 from textseg3d.inference.engine import PRESENT, Answer, Engine, PromptImage, WindowFeatures
 from textseg3d.inference.masks import Box, PackedMask
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.regrid import logits_on_grid, logits_to_mask
 from textseg3d.inference.result import StageRun
+from textseg3d.inference.runs import Runs
 from textseg3d.inference.windows import Triple, WindowPolicy
 from textseg3d.io import Volume
 
@@ -82,7 +84,7 @@ class StageImage:
 
     Attributes:
         crop: which part.
-        within: what it looks into, on the scan's grid.
+        within: what it looks into, on the scan's grid, see :func:`solid`.
         image: the part on the network's grid.
     """
 
@@ -186,7 +188,7 @@ class ScanStages:
         """Where the stage looks; None if there is nothing to look into."""
         name = stage.files.name
         if name not in self._images:
-            within = PackedMask.union([coarse[n] for n in stage.configuration.within]).tight()
+            within = solid(PackedMask.union([coarse[n] for n in stage.configuration.within]))
             found = None
             if within.bits.size:
                 found = prepare_stage(engine, self._volume, within, exact=self._exact)
@@ -290,6 +292,35 @@ def prepare_stage(engine: Engine, volume: Volume, within: PackedMask, *, exact: 
         grid = grid.without(reasons)
     image = PromptImage(x, outside, box, None, grid, size, exact=exact)
     return StageImage(crop, within, engine.planned(image))
+
+
+def solid(mask: PackedMask) -> PackedMask:
+    """A mask in its smallest box, without specks and with the holes that it encloses.
+
+    Specks are pieces below a hundredth of the largest one; they would widen the box. Holes are
+    often the very findings that a stage looks for.
+    """
+    mask = mask.tight()
+    if not mask.bits.size:
+        return mask
+    crop = mask.crop()
+    pieces = Runs.of(crop)
+    label, count = pieces.components()
+    voxels = np.bincount(label, pieces.length, count)
+    _paint(crop, pieces[voxels[label] < DUST_SHARE * voxels.max()], value=False)
+    around = np.pad(~crop, 1, constant_values=True)
+    gaps = Runs.of(around)
+    label, _ = gaps.components()
+    _paint(around, gaps[label != label[0]], value=False)  # the first one is outside
+    return PackedMask.pack(mask.shape, mask.box, ~around[1:-1, 1:-1, 1:-1]).tight()
+
+
+def _paint(array: Bools, runs: Runs, *, value: bool) -> None:
+    """Set the voxels of some runs."""
+    _, height, width = runs.shape
+    length = runs.length
+    first = (runs.z * height + runs.y) * width + runs.first - (np.cumsum(length) - length)
+    array.reshape(-1)[np.repeat(first, length) + np.arange(int(length.sum()))] = value
 
 
 def near(

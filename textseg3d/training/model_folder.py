@@ -48,8 +48,6 @@ def write_model_folder(
     Raises:
         InputError: if the run has no checkpoint.
     """
-    from safetensors.torch import save_file
-
     weights, step = _averaged_weights(run / checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / PLANS).is_file():
@@ -58,7 +56,7 @@ def write_model_folder(
                 "the stage %s of the earlier model in %s is no part of the new one; add it again "
                 "with `textseg3d train DATA %s … --export-only`", name, folder, name,
             )  # fmt: skip
-    save_file(weights, folder / WEIGHTS, {"step": step})
+    _write(weights, folder / WEIGHTS, step)
     kept = {configuration: plans.configuration(configuration)}
     dataclasses.replace(plans, configurations=kept).save(folder / PLANS)
     if text.resolve() != (folder / TEXT).resolve():
@@ -116,8 +114,6 @@ def add_stage(
         InputError: if the run has no checkpoint.
         UsageError: see :func:`check_stage`.
     """
-    from safetensors.torch import save_file
-
     check_stage(folder, plans, configuration, text)
     weights, step = _averaged_weights(run / checkpoint)
     joined = _with_stage(folder, plans, configuration)
@@ -126,7 +122,7 @@ def add_stage(
         answers = joined.configuration(configuration).answers
         bank = EmbeddingBank.load(folder / BANK).extended(load_encoder(text), answers)
     with atomic_path(folder / stage_weights(configuration)) as path:
-        save_file(weights, path, {"step": step})
+        _write(weights, path, step)
     with atomic_path(folder / PLANS) as path:
         joined.save(path)
     if bank is not None:
@@ -146,6 +142,13 @@ def _with_stage(folder: Path, plans: Plans, configuration: str) -> Plans:
     if configuration in coarse:
         raise UsageError(f"{configuration!r} is no stage in {folder}; call the stage otherwise")
     return own.replace(configurations={**own.configurations, configuration: stage})
+
+
+def _write(weights: dict[str, Tensor], path: Path, step: str) -> None:
+    """A file that others may read: safetensors' own function makes one that nobody else may."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(weights, {"step": step}))
 
 
 def _averaged_weights(path: Path) -> tuple[dict[str, Tensor], str]:
