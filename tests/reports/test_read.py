@@ -53,7 +53,8 @@ def test_spans_and_prompts(name):
         parsed = parse_prompt(finding.prompt)
         assert parsed.status == "ok"
         assert len(parsed.targets) == 1
-        assert finding.concept in (parsed.targets[0].concept, parsed.targets[0].specific)
+        target = parsed.targets[0]
+        assert finding.concept in (target.concept, target.specific, target.broader)
         if finding.side in ("left", "right"):
             assert parsed.targets[0].side == finding.side
         json.dumps(finding.to_json())

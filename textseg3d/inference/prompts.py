@@ -214,10 +214,11 @@ class Vocabulary:
         """
         found, side = self._find(target.concept, target.side, skip)
         attributes = [f"{a.kind} {a.value!r}" for a in target.attributes]
-        if target.specific and target.concept in target.specific:
-            narrow, narrow_side = self._find(target.specific, target.side, skip)
-            if narrow:  # the model knows the thing together with what describes it
-                found, side, attributes = narrow, narrow_side, []
+        if target.broader is not None:
+            if found:  # the model knows the thing together with what describes it
+                attributes = []
+            else:
+                found, side = self._find(target.broader, target.side, skip)
         together = None
         if not found:
             together = self._together(target.concept, skip)

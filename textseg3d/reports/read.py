@@ -206,7 +206,8 @@ class _Reader:
     def _finding_name(self, target: PromptTarget) -> str | None:
         """The finding that a target names; None for plain anatomy."""
         if self._is_finding(target.concept):
-            return target.concept  # the wider one of two: models know it sooner
+            wider = target.broader if self._is_finding(target.broader) else None
+            return wider or target.concept  # models know the wider one of two sooner
         return target.specific if self._is_finding(target.specific) else None
 
     def _misread(self, name: str, parsed: ParsedPrompt) -> bool:
@@ -232,8 +233,8 @@ class _Reader:
         elif target.certainty == "uncertain":
             status = "uncertain"
         container = target.container if target.container_place is not None else None
-        words = self._words(span, name, target.specific)
-        narrow = target.specific or name
+        narrow = target.specific or (target.concept if target.concept in self.tree else name)
+        words = self._words(span, name, narrow)
         return ReportFinding(
             status=status,
             concept=name,

@@ -68,7 +68,7 @@ def test_count(text: str, count: tuple[int, int | None]) -> None:
 
 def test_describing_words_are_kept_apart_from_the_concept() -> None:
     target = only("new spiculated part-solid pulmonary nodule in the right upper lobe")
-    assert target.concept == "pulmonary nodule"
+    assert (target.concept, target.broader) == ("subsolid pulmonary nodule", "pulmonary nodule")
     assert {(a.kind, a.value) for a in target.attributes} >= {
         ("chronicity", "new"),
         ("margin", "spiculated"),
@@ -76,7 +76,10 @@ def test_describing_words_are_kept_apart_from_the_concept() -> None:
     assert only("non-calcified lung nodule").attributes == (
         Attribute("density", "calcified", True),
     )
-    assert only("calcified lung nodule").specific == "calcified pulmonary nodule"
+    target = only("calcified lung nodule")
+    assert (target.concept, target.broader) == ("calcified pulmonary nodule", "pulmonary nodule")
+    target = only("enlarged spleen")
+    assert (target.concept, target.specific) == ("spleen", "splenomegaly")
 
 
 def test_exclusions_and_neighbours() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textseg3d.text.grammar.linking import Node
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
@@ -16,7 +17,13 @@ from textseg3d.text.grammar.refine import (
     side_of_region,
     spreads,
 )
+from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Side
+
+_CHANGES = frozenset(("density", "shape", "extent", "chronicity"))
+_MERE_SIZES = frozenset(("enlarged", "large", "small", "big", "huge", "tiny", "giant", "normal"))
+_MERE_SIZES |= {"prominent", "bulky", "swollen", "massive", "unenlarged", "sized", "extensive"}
+_MERE_SIZES |= {"atrophic", "lytic", "sclerotic"}
 
 
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
@@ -27,6 +34,9 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     """
     if not node.finding:
         return _anatomy(node, refiner)
+    meant = _meant(node, refiner)
+    if meant is not None:
+        return targets_of(meant, refiner)
     sides: Sequence[Side] = node.words.sides
     spots = _container_spots(node, refiner)
     if node.before and sides and _takes_side(node, refiner):
@@ -50,6 +60,27 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     reading.containers += node.containers if not reading.before else []
     reading.words.add(node.words)
     return targets_of(reading, refiner)
+
+
+def _meant(node: Node, refiner: Refiner) -> Node | None:
+    """What a vague word is said to be: "cystic lesion, consistent with a branchial cleft cyst"."""
+    vague = read_tables("closed")["generic"]
+    forms = node.mention.forms
+    plain = not forms or forms[0].concept in vague
+    for reading in node.readings:
+        own = reading.mention.forms
+        named = own and own[0].concept not in vague and own[0].concept != "infection"
+        if plain and named and not reading.uncertain and not reading.before:
+            reading.readings = [other for other in node.readings if other is not reading]
+            reading.containers += node.containers
+            reading.before = [*node.before]
+            reading.near += node.near
+            reading.exclusions += node.exclusions
+            reading.words.add(node.words)
+            reading.negated, reading.uncertain = node.negated, node.uncertain
+            reading.historical = node.historical
+            return reading
+    return None
 
 
 def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None, Spot | None]:
@@ -124,7 +155,10 @@ def _place_spots(node: Node, refiner: Refiner) -> list[Spot]:
 
 def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
     form = refiner.choose(node.mention, [])
-    spots = refiner.spots(node.mention, node.words.sides, node.words.listed, form)
+    sides = node.words.sides
+    if node.words.trailing and node.mention.plural and {"left", "right"} <= {*sides}:
+        sides = ["both"]  # "crura of the diaphragm, right and left"
+    spots = refiner.spots(node.mention, sides, node.words.listed, form)
     places: list[Spot | None] = []
     for mention in node.before:
         outer = refiner.spots(mention, (), False)
@@ -136,6 +170,8 @@ def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
         outer = _chain(chain, refiner)
         if refiner.narrower(spots[0].concept, outer[0].concept):
             spots = refiner.merge(spots, outer)
+        elif refiner.narrower(outer[0].concept, spots[0].concept):
+            spots = refiner.merge(outer, spots)  # "nodes at station 3P"
         else:
             places += outer
     targets = []
@@ -153,8 +189,33 @@ def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
                         f"{place.side}; name one side"
                     )
                 side = place.side
-            targets.append(_target(node, spot.concept, spot.concept.name, side, place, refiner))
+            target = _target(node, spot.concept, spot.concept.name, side, place, refiner)
+            targets.append(_changed(target, node, refiner))
     return targets
+
+
+def _changed(target: PromptTarget, node: Node, refiner: Refiner) -> PromptTarget:
+    """The finding that a describing word makes of a structure: "the duct is dilated".
+
+    A mere size ("enlarged spleen") leaves it the structure.
+    """
+    for attribute in node.words.attributes:
+        mere = attribute.negated or attribute.value.split(" ")[-1] in _MERE_SIZES
+        if mere or attribute.kind not in _CHANGES:
+            continue
+        for name in dict.fromkeys((node.mention.surface, target.concept)):
+            forms = refiner.lexicon.named(f"{attribute.value} {name}".lower())
+            if forms and refiner.concept(forms[0]).kind == "finding":
+                finding = refiner.concept(forms[0])
+                side = target.side if finding.allows(target.side) else None
+                return replace(
+                    target,
+                    concept=finding.name,
+                    broader=target.concept,
+                    side=finding.fixed_side or side,
+                    codes=finding.codes,
+                )
+    return target
 
 
 def _finding(
@@ -174,12 +235,22 @@ def _finding(
     concept = refiner.concept(form)
     if form.side in ("left", "right") and side is None:
         side = form.side
+    if concept.name == "midline shift" or (
+        concept.side_rule in ("unpaired", "midline") and not node.words.sides
+    ):
+        side = None  # what is there once takes no side from its place
     checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)
     if conflict(form.side if form.source != "plural" else None, side):
         raise Contradiction(
             f"{node.mention.text!r} is on the {form.side}, but the prompt says {side}; name one"
         )
-    return _target(node, concept, concept.name, checked.side, spot, refiner)
+    target = _target(node, concept, concept.name, checked.side, spot, refiner)
+    narrow = refiner.described(node.mention, concept, node.words.attributes, places)
+    if narrow is None:
+        return target
+    return replace(
+        target, concept=narrow.name, broader=concept.name, specific=None, codes=narrow.codes
+    )
 
 
 def _target(

@@ -11,24 +11,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar.ahead import Ahead
 from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
+from textseg3d.text.grammar.senses import by_context
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import Side, normalise
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
-_TRANSPARENT = frozenset(("filler", "determiner", "attr", "count", "unknown", "be"))
 _DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
 _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
 _DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
+_BESIDE = frozenset(("anterior to", "posterior to", "lateral to", "medial to", "behind"))
+_BESIDE |= {"ventral to", "dorsal to", "in front of", "just behind", "superficial to"}
+_ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
 _PLACING = frozenset(("in", "near", "with", "has", "colon"))
 
 
-class _Chunker:
+class _Chunker(Ahead):
     """Reads the items of one sentence."""
 
     def __init__(self, items: Sequence[Item], lexicon: Lexicon) -> None:
@@ -58,6 +62,9 @@ class _Chunker:
     def _on_mention(self, item: Item, at: int) -> None:
         match: Match = item.value
         forms = match.forms
+        if len(forms) > 1:
+            around = (word for other in self.items for word in other.text.lower().split(" "))
+            forms = by_context(forms, match.surface, around, self.negation, self.tree)
         if len(forms) > 1 and self.pending.sides:  # "right PCA" is the artery
             said = self.pending.sides[-1]
             forms = tuple(f for f in forms if self.tree.concept(f.concept).allows(said)) or forms
@@ -71,7 +78,10 @@ class _Chunker:
             text=item.text,
             specific=item.specific,
         )
+        links = set(self.links)
         self._name(mention)
+        if len(set(match.sides)) == 1 and links <= {"and", "or", "comma"} and links:
+            self._share_back(match.sides)
 
     def _on_generic(self, item: Item, at: int) -> None:
         self._name(Mention((), item.value, True, text=item.text))
@@ -115,18 +125,6 @@ class _Chunker:
         if not links:
             return
         self.negation = self.uncertainty = self.historical = False
-
-    def _list_ahead(self) -> bool:
-        """Whether the list that is being read ends in "or"."""
-        seen = sum(1 for phrase in self.phrases for _ in phrase.mentions)
-        for item in self.items:
-            if item.kind in ("mention", "generic"):
-                seen -= 1
-            if seen < 0 and item.kind in ("but", "neg_pre", "stop", "exclude"):
-                return False
-            if seen < 0 and item.kind == "or":
-                return True
-        return False
 
     # describing words
 
@@ -186,6 +184,8 @@ class _Chunker:
 
     def _on_near(self, item: Item, at: int) -> None:
         self._connect("near", at)
+        if item.text.lower() in _BESIDE:  # what lies there lies on that side too
+            self.links.add("around")
 
     def _on_with(self, item: Item, at: int) -> None:
         self._connect("with", at)
@@ -370,8 +370,8 @@ class _Chunker:
         self.ignored.append(item.text)
         if not any(c.isalpha() for c in item.text):
             return
-        plain = is_everyday(item.text.lower())
-        sided = self.pending.sides and not item.text.lower().endswith("ly")
+        plain = is_everyday(item.text.lower()) or item.text.lower().endswith(_ADJECTIVAL)
+        sided = self.pending.sides and not item.text.lower().endswith(("ly", *_ADJECTIVAL))
         if self.connected and plain and not sided:  # the side of "left mastectomy" is its own
             return
         if self.connected:
@@ -383,26 +383,6 @@ class _Chunker:
             if not plain or (adjective and not item.text.lower().endswith("ly")):
                 self.phrases[-1].unknown_head = item.text
 
-    # looking around
-
-    def _next(self, at: int, skip: Sequence[str]) -> Item | None:
-        for item in self.items[at + 1 :]:
-            if item.kind not in skip:
-                return item
-        return None
-
-    def _name_follows(self, at: int) -> bool:
-        for item in self.items[at + 1 :]:
-            if item.kind in ("mention", "generic", "tail"):
-                return True
-            if item.kind == "but":
-                return False
-        return False
-
-    def _only_size_follows(self, at: int) -> bool:
-        kinds = {item.kind for item in self.items[at + 1 :]}
-        return "size" in kinds and not kinds & {"mention", "generic"}
-
     def _invert_size(self, at: int) -> None:
         """Reads "none larger than 2 cm" as "up to 2 cm"."""
         for place in range(at + 1, len(self.items)):
@@ -411,10 +391,6 @@ class _Chunker:
                 low, high = item.value.bounds
                 self.items[place] = replace(item, value=item.value._replace(bounds=(high, low)))
                 return
-
-    def _change_follows(self, at: int) -> bool:
-        following = self._next(at, tuple(_TRANSPARENT))
-        return following is not None and following.kind == "change"
 
     def _segment(self) -> list[Phrase]:
         """The phrases that a cue behind them is about: back to the last comma or "but"."""
@@ -435,7 +411,8 @@ class _Chunker:
         if not self.pending or not self.phrases:
             return
         placed = self.links and (self.pending.sides or self.pending.sizes)
-        if self.connected and not final and not (placed and not attribute_next):
+        sized = "in" in self.links and self.pending.sizes  # "thickening to 6 mm, mild stranding"
+        if self.connected and not final and not sized and not (placed and not attribute_next):
             return
         last = self.phrases[-1]
         own, rest = Words(sides=self.pending.sides, listed=self.pending.listed), self.pending
@@ -446,6 +423,7 @@ class _Chunker:
             rest.count = None
         if own.sides and (final or self.links) and self.links <= {"in", "comma"}:
             self._share_back(own.sides)
+        own.trailing = bool(own.sides) and "comma" in self.links
         last.words.add(own)
         self._head().words.add(rest)
         self.pending = Words()
@@ -458,7 +436,10 @@ class _Chunker:
             forms = self.phrases[at - 1].mentions[-1].forms
             joined = links & {"and", "or"} and links <= {"and", "or", "comma"}
             joined = joined and not ("or" in links and sides[0] == "both")
-            if not joined or words.sides or len(set(sides)) > 1 or self.phrases[at].words.sides:
+            own = self.phrases[at].words.sides not in ([], list(sides))
+            if not joined or words.sides or len(set(sides)) > 1 or own:
+                return
+            if self.phrases[at - 1].mentions[-1].sides:
                 return
             if not forms or not self.tree.concept(forms[0].concept).allows(sides[0]):
                 return
@@ -486,10 +467,15 @@ def _asks(item: Item) -> bool:
 
 def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
     """The sentences of a text as phrases."""
-    sentences: list[list[Item]] = [[]]
+    sentences: list[tuple[list[Item], list[bool]]] = [([], [])]
     for item in items:
         if item.kind == "stop":
-            sentences.append([])
+            sentences[-1][1].append(item.text == ".")
+            sentences.append(([], []))
         else:
-            sentences[-1].append(item)
-    return [_Chunker(on_topic(items), lexicon).read() for items in sentences if items]
+            sentences[-1][0].append(item)
+    return [
+        replace(_Chunker(on_topic(items), lexicon).read(), closed=any(stops))
+        for items, stops in sentences
+        if items
+    ]

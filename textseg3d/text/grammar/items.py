@@ -13,6 +13,9 @@ from textseg3d.text.knowledge import normalise
 
 _TOPICS = frozenset(("learn", "learning", "study", "studying", "teaching", "anatomy", "mode"))
 _TOPICS |= {"course", "exam", "project", "task", "homework", "lecture", "quiz", "batch", "student"}
+_LOOKS = frozenset(("signal", "intensity", "density", "attenuation", "content", "uptake", "kernel"))
+_LOOKS |= {"window", "windows", "algorithm", "sequence", "sequences", "settings", "suppression"}
+_LOOKS |= {"saturation", "saturated", "suppressed", "setting", "filter", "involvement", "levels"}
 _PURPOSES = frozenset(("planning", "patients", "patient", "study", "studies", "project", "work"))
 _PURPOSES |= {"measure", "measurement", "measurements", "analysis", "research", "paper", "thesis"}
 _PURPOSES |= {"trial", "cohort", "course", "exam", "training", "teaching", "lecture", "anatomy"}
@@ -57,7 +60,7 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result: list[Item] = []
     at = 0
     while at < len(items):
-        end = _head_behind(items, at) if _orders(items[at]) else None
+        end = _head_behind(items, at, lexicon) if _shares(items[at], lexicon) else None
         shared = _spelled_out(items[at:end], result, lexicon) if end is not None else None
         if shared is None or end is None:
             result.append(items[at])
@@ -78,18 +81,32 @@ def _unsided(name: str) -> str:
     return rest if first in ("left", "right") else name
 
 
-def _head_behind(items: Sequence[Item], at: int) -> int | None:
+def _shares(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item may be the front of a name whose head comes later."""
+    if _orders(item) or item.kind in ("attr", "unknown", "order"):
+        return item.text.replace(" ", "").replace("-", "").isalpha() or _orders(item)
+    if item.kind != "mention" or lexicon.is_finding(item.value):
+        return False
+    return all(form.source == "adjective" for form in item.value.forms)
+
+
+def _head_behind(items: Sequence[Item], at: int, lexicon: Lexicon) -> int | None:
     """Index behind the name whose head the word at ``at`` shares, if there is one."""
     joined = False
     for place in range(at + 1, len(items)):
         item = items[place]
-        if item.kind == "mention":
+        shares = _shares(item, lexicon)
+        if item.kind == "mention" and not (shares and joined and _joins_next(items, place)):
             first, _, rest = _unsided(item.value.surface).partition(" ")
             return place + 1 if joined and rest and first else None
-        if item.kind not in ("and", "or", "comma", "side", "determiner") and not _orders(item):
+        if item.kind not in ("and", "or", "comma", "side", "determiner") and not shares:
             return None
         joined |= item.kind in ("and", "or", "comma")
     return None
+
+
+def _joins_next(items: Sequence[Item], at: int) -> bool:
+    return at + 1 < len(items) and items[at + 1].kind in ("and", "or", "comma")
 
 
 def _spelled_out(
@@ -104,20 +121,41 @@ def _spelled_out(
     while lead and lead[0].kind != "side":
         lead.pop(0)
     head: Match = group[-1].value
-    rest = _unsided(head.surface).partition(" ")[2]
+    if lexicon.is_finding(head) and not all(map(_orders, _members(group))):
+        return None
+    words = _unsided(head.surface).split(" ")
+    for first in range(1, len(words)):
+        rest = " ".join(words[first:])
+        found = _with_head(group, rest, lead, lexicon)
+        if found is not None:
+            return found
+    return None
+
+
+def _members(group: Sequence[Item]) -> list[Item]:
+    apart = ("and", "or", "comma", "side", "determiner")
+    return [item for item in group[:-1] if item.kind not in apart]
+
+
+def _with_head(
+    group: Sequence[Item], rest: str, lead: Sequence[Item], lexicon: Lexicon
+) -> list[Item] | None:
+    head: Match = group[-1].value
+    members = _members(group)
     result: list[Item] = []
     sided = True
     for item in group:
         if item.kind == "side":
             sided = True
         named = item is group[-1] and _unsided(head.surface) != head.surface
-        if _orders(item) or item is group[-1]:
+        member = any(item is one for one in members)
+        if member or item is group[-1]:
             result += [] if sided or named else lead
             sided = False
-        if _orders(item):
+        if member:
             first, _, noun = normalise(item.text).partition(" ")  # "upper pole and lower pole of"
             name = f"{first} {rest}" if rest.startswith(noun) else f"{first} {noun} {rest}"
-            forms = lexicon.get(name)
+            forms = lexicon.get(name) or lexicon.named(name)
             if not forms:
                 return None
             item = Item("mention", Match(head.end, forms, head.sides, name), item.text)
@@ -126,14 +164,15 @@ def _spelled_out(
 
 
 def on_topic(items: Sequence[Item]) -> list[Item]:
-    """The items without names that only say what for: "for transplant planning"."""
+    """The items without names that only say what for ("for transplant planning") or how."""
     named = [at for at, item in enumerate(items) if item.kind in ("mention", "generic", "tail")]
     colon = next((at for at, item in enumerate(items) if item.kind == "colon"), 0)
     topic = any(item.text.lower() in _TOPICS for item in items[:colon])
     dropped = {at for at in named if topic and at < colon}
     for at in named:
         following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
-        if following in _PURPOSES:
+        changes = following in ("change", "changes") and items[at].kind == "mention"
+        if following in _PURPOSES | _LOOKS or changes:
             dropped.add(at)
     if len(dropped) == len(named):
         return list(items)

@@ -21,7 +21,9 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
     for at, token in enumerate(tokens):
         before = tokens[at - 1] if at else None
         after = tokens[at + 1] if at + 1 < len(tokens) else None
-        if token.norm.endswith(("n't", "n’t")):
+        if token.norm == "#" and (after is None or after.kind == "word"):
+            kept.append(token._replace(kind="word", norm="fracture"))
+        elif token.norm.endswith(("n't", "n’t")):
             verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
             kept += [token._replace(norm=verb), token._replace(norm="not")]
         elif token.norm == "_" or _is_silent(before, token, after):

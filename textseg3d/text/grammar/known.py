@@ -40,12 +40,16 @@ class KnownConcepts:
 
     def covers(self, target: PromptTarget) -> bool:
         """Whether the model knows the target, its two sides, or all that it consists of."""
-        if target.concept not in self.tree:
-            return target.concept in self.names
-        concept = self.tree.concept(target.concept)
+        names = (target.concept, *((target.broader,) if target.broader else ()))
+        return any(self._covers(name, target.side) for name in names)
+
+    def _covers(self, name: str, side: Side | None) -> bool:
+        if name not in self.tree:
+            return name in self.names
+        concept = self.tree.concept(name)
         if concept.side_rule == "any":
             return any(own.concept == concept.name for own in self.targets)
-        return self._knows(target.concept, target.side)
+        return self._knows(name, side)
 
     def _knows(self, name: str, side: Side | None) -> bool:
         concept = self.tree.concept(name)

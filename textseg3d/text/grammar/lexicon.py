@@ -96,6 +96,17 @@ class Lexicon:
         return frozenset(names | cue_words() | words.COMMON | canon.known_words())
 
     @cached_property
+    def english(self) -> frozenset[str]:
+        """As ``vocabulary``, without the words of names in other languages alone."""
+        names = {
+            fold(word)
+            for text, forms in self._forms.items()
+            if any(form.language in ("en", "la") for form in forms)
+            for word in _words(text)
+        }
+        return frozenset(names | cue_words() | words.COMMON | canon.known_words())
+
+    @cached_property
     def side_words(self) -> frozenset[str]:
         """Words that name a side."""
         return frozenset(self._side_words)
@@ -127,10 +138,12 @@ class Lexicon:
     def _otherwise(self, tokens: Sequence[Token], start: int, beyond: int) -> Match | None:
         """A name in other words that reaches further than ``beyond``."""
         first = fold(tokens[start].norm)
-        if self._side_words.get(first) is None and not self._canonical.begins(first):
+        known = self._side_words.get(first) is not None or self._canonical.begins(first)
+        if not known and not self._short.get(first):
             return None
         words: list[str] = []
         sides: list[tuple[int, Side]] = []
+        carried: list[tuple[int, Side]] = []
         for at in range(start, min(len(tokens), start + _LONGEST)):
             word = fold(tokens[at].norm)
             if tokens[at].kind == "mark":
@@ -139,14 +152,38 @@ class Lexicon:
                     continue
                 break
             side = self._side_words.get(word)
+            short = self._short.get(word)
             if side is not None:
                 sides.append((at - start, side))
+            elif short is not None:
+                word, said = short
+                carried += [(at - start, said)] if said is not None else []
             words.append(word)
         for end in range(len(words), max(beyond - start, 1), -1):
-            found = self._said(words[:end], [pair for pair in sides if pair[0] < end])
-            if found is not None and not self._cuts(tokens, start, words[:end]):
+            part = words[:end]
+            pairs = [pair for pair in sides if pair[0] < end]
+            inside = [said for at, said in carried if at < end]
+            found = self._said(part, pairs)
+            if found is not None and inside:
+                found = _carrying(found, inside[0]) if len(inside) == 1 else None
+            if found is not None and not self._cuts(tokens, start, part):
                 return found._replace(end=start + end)
         return None
+
+    @cached_property
+    def _short(self) -> dict[str, tuple[str, Side | None]]:
+        """Abbreviations of structures, spelled out, with the side that they carry ("RLL")."""
+        short: dict[str, tuple[str, Side | None]] = {}
+        for text, forms in self._forms.items():
+            if " " in text or text in self._closed or not 2 <= len(text) <= 5:
+                continue
+            form = forms[0]
+            concept = self.tree.concept(form.concept)
+            sided = form.side in ("left", "right") and form.side is not None
+            if form.source == "abbreviation" and concept.kind == "anatomy" and len(forms) == 1:
+                name = concept.name.lower().removesuffix(" of lung")
+                short[text] = name, form.side if sided else None
+        return short
 
     def _cuts(self, tokens: Sequence[Token], start: int, words: list[str]) -> bool:
         """Whether the place at the end goes on: "lesion in the pancreatic" of "pancreatic head"."""
@@ -162,6 +199,8 @@ class Lexicon:
         """The name that ``words`` are in other words, with their sides spelled or left out."""
         if words[-1] in canon.PLACING or words[-1] in ("the", "an", "") or "" in words[1:-1]:
             return None
+        if not sides:
+            words = [part for word in words for part in word.split(" ")]
         at_sides = dict(sides)
         spelled = [at_sides.get(at, word) for at, word in enumerate(words)]
         forms = self._canonical.get([str(word) for word in spelled])
@@ -320,6 +359,12 @@ class CanonicalIndex:
                 for form in forms
             )
         return forms
+
+
+def _carrying(match: Match, side: Side) -> Match | None:
+    """``match`` with the side of an abbreviation inside it; None if it cannot have that side."""
+    forms = tuple(form for form in match.forms if form.side in (None, "both", side))
+    return match._replace(forms=forms, sides=(*match.sides, side)) if forms else None
 
 
 def _side_follows(lexicon: Lexicon, tokens: Sequence[Token], at: int) -> bool:

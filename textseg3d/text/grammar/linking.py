@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from textseg3d.text.grammar.parts import Mention, Phrase, Words
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
-from textseg3d.text.knowledge import Concept
+from textseg3d.text.grammar.words import read_tables
+from textseg3d.text.knowledge import Concept, normalise
 
 _LIST = {"and", "or", "comma"}
 _AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
@@ -23,7 +26,7 @@ class Node:
         before: anatomical names directly before it ("left lower lobe" in "… nodule").
         words: describing words.
         links: connectors before it.
-        role: "target", "container", "near", "reading" or "excluded".
+        role: "target", "container", "near", "reading", "sign" or "excluded".
         containers: places, each a chain from the narrowest outwards.
         near: neighbours.
         readings: what a finding is taken for ("mass, suspicious for cancer").
@@ -89,7 +92,17 @@ def _reads(node: Node, stranger: Phrase, refiner: Refiner) -> bool:
     return not node.before and refiner.composed(node.mention, place) is not None
 
 
+_LEVEL = re.compile(r"[CTLS]\d{1,2}( vertebra|-[CTLS]\d{1,2} disc)")
+
+
+def _is_level(mention: Mention) -> bool:
+    """Whether a name is a level of the spine, which places what it stands beside."""
+    return bool(mention.forms) and _LEVEL.fullmatch(mention.forms[0].concept) is not None
+
+
 def _belongs(one: Mention, other: Mention, refiner: Refiner) -> bool:
+    if _is_level(one) and not _is_level(other):
+        return True
     related = refiner.related(refiner.concept(one.forms[0]), refiner.concept(other.forms[0]))
     return related or one.adjective
 
@@ -115,21 +128,36 @@ def _node(group: list[Mention], phrase: Phrase, refiner: Refiner, *, first: bool
     )
 
 
-class Linker:
-    """Gives every node of a sentence its role."""
+@lru_cache(maxsize=1)
+def signs() -> frozenset[str]:
+    """Findings that, behind another one, only tell how that one looks."""
+    return frozenset(read_tables("describing")["signs"]["sign"])
 
-    def __init__(self, nodes: list[Node], refiner: Refiner) -> None:
+
+class Linker:
+    """Gives every node of a sentence its role.
+
+    Args:
+        nodes: the nodes, in order.
+        refiner: chooses concepts.
+        closed: whether the sentence ends in a full stop, as those of reports do.
+    """
+
+    def __init__(self, nodes: list[Node], refiner: Refiner, closed: bool = False) -> None:
         self.nodes = nodes
         self.refiner = refiner
+        self.closed = closed
         self.anchor: Node | None = None
         self.owners: list[Node] = []
         self.subject: Node | None = None
+        self._previous_role = ""
 
     def link(self) -> list[Node]:
         """The targets of the sentence."""
         targets: list[Node] = []
         previous: Node | None = None
         for node in self._without_past():
+            self._previous_role = previous.role if previous is not None else ""
             self._role(node, previous, targets)
             if node.role == "target":
                 targets.append(node)
@@ -176,9 +204,37 @@ class Linker:
             anchor.readings.append(node)
         elif not node.finding:
             self._place(node, previous, targets)
+        elif links == {"in"} and anchor.finding and not node.negated and not node.before:
+            self._within(node)
+        elif self._sign(node):
+            node.role = "sign"
+            if anchor.words.sizes == [] and not {"and", "or"} & links:
+                anchor.words.sizes += node.words.sizes
         else:
             self._headed(node, previous)
             self._subject(node, previous)
+
+    def _within(self, node: Node) -> None:
+        """A finding in or on another one: "clip on the left aneurysm", "gas in the abscess"."""
+        anchor = self.anchor
+        if anchor is None or not anchor.mention.forms or not node.mention.forms:
+            return
+        node.role = "sign"
+        anchor.words.sides = anchor.words.sides or list(node.words.sides)
+        noun = node.mention.forms[0].concept.split(" ")[-1]
+        forms = self.refiner.lexicon.named(f"{noun} {anchor.mention.surface}")
+        if forms and self.refiner.concept(forms[0]).kind == "finding":
+            anchor.mention = replace(anchor.mention, forms=forms, specific=None)
+
+    def _sign(self, node: Node) -> bool:
+        """Whether a finding only tells how the one before it looks: "with surrounding edema"."""
+        anchor, links = self.anchor, node.links
+        if anchor is None or not anchor.finding or node.negated != anchor.negated:
+            return False
+        behind = bool(links & {"with", "has"}) or (self.closed and links == {"comma"})
+        own = node.before or node.words.count or any(s != "both" for s in node.words.sides)
+        names = {normalise(node.mention.surface), *(f.concept for f in node.mention.forms[:1])}
+        return behind and not own and bool(names & signs())
 
     def _reading(self, node: Node) -> bool:
         """Whether a node says what the finding before it is taken for."""
@@ -213,6 +269,12 @@ class Linker:
         anchor = self.anchor
         if anchor is None:
             return
+        if self._described(node):
+            node.role = "sign"
+            return
+        if not links and previous.role in ("near", "sign", "reading"):
+            node.role = previous.role  # "distal to the embolized segmental artery"
+            return
         if "in" in links:
             chained = previous.role == "container" and not links & _LIST
             if chained and self.owners:
@@ -230,7 +292,14 @@ class Linker:
             return
         elif not anchor.finding and previous is anchor:
             apart = not links or (links == {"comma"} and not anchor.words.sides)
-            if apart and node.words.sides and self._is_region(node) and node is self.nodes[-1]:
+            beside = links <= {"comma"} and not _is_level(anchor.mention)
+            if beside and _is_level(node.mention):
+                self._contain(node, targets)  # "neural foramen L4-5 left"
+                anchor.words.sides = anchor.words.sides or node.words.sides
+                node.words.sides = []
+                return
+            region = self._is_region(node) or (not links and self._unsided_pair(anchor))
+            if apart and node.words.sides and region and node is self.nodes[-1]:
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
             self._shared_side(anchor, node)
@@ -245,6 +314,19 @@ class Linker:
         else:
             return
         node.role = "container"
+
+    def _described(self, node: Node) -> bool:
+        """Whether a structure only tells about the finding before it: "hernia with colon"."""
+        anchor, links = self.anchor, node.links
+        if anchor is None or not anchor.finding or anchor.negated:
+            return False
+        if links & {"with", "has"} and "but" not in links:
+            return True
+        if links and links <= _LIST and self._previous_role == "sign" and not node.words.sides:
+            return True
+        listed = links == {"comma"}
+        own = node.words.attributes or node.words.sides == []
+        return self.closed and listed and bool(own) and not self._plausible(anchor, node)
 
     def _contain(self, node: Node, targets: list[Node]) -> None:
         """Makes ``node`` a container of the anchor and of the bare findings listed before it."""
@@ -317,6 +399,12 @@ class Linker:
             words.sides = list(sides)
             self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
 
+    def _unsided_pair(self, node: Node) -> bool:
+        """Whether a paired structure was named without its side: "acetabular labrum left hip"."""
+        form = node.mention.forms[0]
+        paired = self.refiner.concept(form).side_rule == "paired"
+        return paired and not node.words.sides and not node.mention.sides and form.side is None
+
     def _is_region(self, node: Node) -> bool:
         concept = self.refiner.concept(node.mention.forms[0])
         return concept.category in ("region", "joint", "limb") or concept.name in _AREAS
@@ -383,10 +471,14 @@ class Linker:
         )
         generic = cue_table().values.get((head,))
         if form is not None:
-            place.mention = replace(node.mention, forms=(form,), surface=head, plural=False)
+            place.mention = replace(
+                node.mention, forms=(form,), surface=head, plural=False, specific=None
+            )
         elif generic is not None and generic.kind == "generic":
             place.containers.append([replace(place, containers=[], words=Words())])
-            place.mention = replace(node.mention, forms=(), surface=generic.value, plural=False)
+            place.mention = replace(
+                node.mention, forms=(), surface=generic.value, plural=False, specific=None
+            )
         else:
             return
         place.words.add(_rest(node.words))

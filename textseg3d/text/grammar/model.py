@@ -77,8 +77,10 @@ class PromptTarget:
         attributes: describing words.
         near: neighbours named with "near", "adjacent to" and the like.
         exclusions: what is to be left out ("liver without lesions").
-        specific: a narrower concept that concept and attributes together name
-            ("calcified pulmonary nodule").
+        specific: a narrower concept that concept and attributes together name, where the wider
+            one is meant ("enlarged spleen" is the spleen, and splenomegaly).
+        broader: the concept without what describes it ("pulmonary nodule" of "calcified pulmonary
+            nodule"), for models that know it alone.
         known_to_model: whether the model knows it; None without a list of known concepts.
         codes: codes of the concept.
     """
@@ -97,6 +99,7 @@ class PromptTarget:
     near: tuple[Place, ...] = ()
     exclusions: tuple[Place, ...] = ()
     specific: str | None = None
+    broader: str | None = None
     known_to_model: bool | None = None
     codes: tuple[Code, ...] = ()
 
@@ -111,6 +114,7 @@ class PromptTarget:
             "known_to_model": self.known_to_model,
             "codes": [code._asdict() for code in self.codes],
             "specific": self.specific,
+            "broader": self.broader,
             "certainty": self.certainty,
             "count": list(self.count) if self.count else None,
             "dimensions_mm": list(self.dimensions_mm) or None,

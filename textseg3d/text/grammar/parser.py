@@ -23,6 +23,8 @@ from textseg3d.text.grammar.linking import Linker, nodes_of
 from textseg3d.text.grammar.model import ParsedPrompt, PromptTarget, Status
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
+from textseg3d.text.grammar.repeats import without_repeats
+from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
 from textseg3d.text.grammar.tokens import tokenise
@@ -77,19 +79,24 @@ def parse_prompt(
         return ParsedPrompt(text, "empty", hint="write what to look for, for example 'left kidney'")
     lexicon = lexicon_of(tree)
     label = _label(text, tree)
-    tokens = prepare(tokenise(text.replace("_", " ") if label is None else text), lexicon)
-    spelling = correct(tokens, lexicon)
-    refiner = Refiner(lexicon)
-    found: list[PromptTarget] = []
-    ignored: list[str] = []
-    try:
-        if label is not None:
-            found.append(_plain(label, tree))
-        else:
-            found, ignored = _read(spelling, lexicon, refiner)
-    except Contradiction as error:
-        corrections = spelling.corrections
-        return ParsedPrompt(text, "contradiction", corrections=corrections, hint=str(error))
+    raw = tokenise(text.replace("_", " ") if label is None else text)
+    tokens = prepare(spelled_out(raw), lexicon)
+    for english in (False, True):  # "amigdala", which is none in English
+        spelling = correct(tokens, lexicon, english=english)
+        refiner = Refiner(lexicon)
+        found: list[PromptTarget] = []
+        ignored: list[str] = []
+        try:
+            if label is not None:
+                found.append(_plain(label, tree))
+            else:
+                found, ignored = _read(spelling, lexicon, refiner)
+                found = _sensible(without_repeats(found, refiner), ignored)
+        except Contradiction as error:
+            corrections = spelling.corrections
+            return ParsedPrompt(text, "contradiction", corrections=corrections, hint=str(error))
+        if found or spelling.side_like or spelling.ambiguous:
+            break
     return _result(text, found, ignored, spelling, refiner, KnownConcepts.of(tree, known))
 
 
@@ -116,9 +123,16 @@ def _read(
     for sentence in chunk(tag(spelling.tokens, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
-        for node in Linker(nodes, refiner).link():
+        for node in Linker(nodes, refiner, sentence.closed).link():
             found += targets_of(node, refiner)
     return found, ignored
+
+
+def _sensible(found: list[PromptTarget], ignored: Sequence[str]) -> list[PromptTarget]:
+    """Nothing for "the quux grindle thing", whose words nobody knows."""
+    strange = any(not is_everyday(word.lower()) for word in ignored if word.isalpha())
+    plain = all(target.concept == "structure" and not target.container for target in found)
+    return [] if strange and plain and not any(t.size_mm or t.order for t in found) else found
 
 
 def _with_size_only(sentence: Sentence) -> list[Phrase]:
@@ -154,6 +168,15 @@ def _result(
     return ParsedPrompt(text, status, others, negated, spelling.corrections, hint, tuple(ignored))
 
 
+def _alike(text: str, names: Iterable[str]) -> tuple[str, list[str]]:
+    """The text, short and plain, and the names that share a word or its beginning with it."""
+    plain = " ".join(text.lower().split())[:60]
+    words = {word for word in plain.split(" ") if len(word) > 3}
+    return plain, [
+        name for name in names if name[:2] == plain[:2] or not words.isdisjoint(name.split(" "))
+    ]
+
+
 def _hint(
     text: str, status: Status, ignored: Sequence[str], spelling: Spelling, refiner: Refiner
 ) -> str | None:
@@ -166,7 +189,7 @@ def _hint(
         for word, choices in spelling.ambiguous
     ]
     if status == "unknown" and not parts:
-        near = did_you_mean(" ".join(text.lower().split())[:60], refiner.tree.forms)
+        near = did_you_mean(*_alike(text, refiner.tree.forms))
         parts.append(f"no structure or finding was recognised{near}")
     elif ignored and status != "unknown":
         parts.append(f"not understood and left out: {', '.join(map(repr, ignored[:6]))}")

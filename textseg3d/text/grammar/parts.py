@@ -38,6 +38,7 @@ class Words:
     attributes: list[Attribute] = field(default_factory=list)
     determiner: bool = False
     definite: bool = False  # "the"
+    trailing: bool = False  # whether the sides stand behind the name: "crura, right and left"
 
     def __bool__(self) -> bool:
         kept = self.sides or self.sizes or self.volumes or self.attributes
@@ -47,6 +48,7 @@ class Words:
         """Takes over the words of ``other``."""
         self.sides += other.sides
         self.listed |= other.listed
+        self.trailing |= other.trailing
         self.sizes += other.sizes
         self.volumes += other.volumes
         self.attributes += other.attributes
@@ -89,3 +91,4 @@ class Sentence:
     phrases: list[Phrase]
     leftover: Words
     ignored: list[str]
+    closed: bool = False  # ends in a full stop

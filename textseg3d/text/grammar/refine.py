@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.lexicon import Lexicon
-from textseg3d.text.grammar.model import Place
+from textseg3d.text.grammar.model import Attribute, Place
 from textseg3d.text.grammar.parts import Mention
+from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Form, Side, Target
 
 _OPPOSITE: dict[str, str] = {"left": "right", "right": "left"}
@@ -40,6 +42,11 @@ def side_of_region(concept: Concept) -> Side | None:
         return None
     words = concept.name.split(" ")
     return "left" if "left" in words else "right" if "right" in words else None
+
+
+def _is_mass(form: Form, concept: Concept) -> bool:
+    """Whether a name is no plural ("perirenal fat"), so that it does not say both sides."""
+    return form.source != "plural" and not canon.is_plural(concept.name.split(" ")[-1])
 
 
 def conflict(one: str | None, other: str | None) -> bool:
@@ -146,6 +153,39 @@ class Refiner:
                     return form
         return None
 
+    def described(
+        self,
+        mention: Mention,
+        concept: Concept,
+        attributes: Sequence[Attribute],
+        places: Sequence[Concept],
+    ) -> Concept | None:
+        """The kind of a finding that its describing words name: "calcified pulmonary nodule".
+
+        The kind must be called what the text calls it ("spiculated mass" is no nodule), and must
+        occur at the place.
+        """
+        if any(attribute.negated for attribute in attributes):
+            return None
+        heads = {canon.root(words.split(" ")[-1]) for words in (mention.surface, concept.name)}
+        said = {canon.root(word) for word in mention.surface.split(" ")}
+        found = [mention.specific] if mention.specific else []
+        for attribute in attributes:
+            if attribute.kind not in ("interpretation", "consistency", "position"):
+                forms = self.lexicon.named(f"{attribute.value} {concept.name}".lower())
+                found += [form.concept for form in forms[:1]]
+        for name in found:
+            kind = self.tree.concept(name)
+            named = {canon.root(word) for word in name.lower().split(" ")}
+            plain = name in read_tables("closed")["generic"]
+            fits = not places or any(self.fits(kind, place) for place in places)
+            named |= {canon.root(word) for place in kind.containers for word in place.split(" ")}
+            fits &= said <= named  # an "old lacunar infarct" is a lacunar infarct
+            other = name != concept.name and not concept.name.endswith(name)
+            if kind.kind == "finding" and other and heads & named and not plain and fits:
+                return kind
+        return None
+
     def spots(
         self, mention: Mention, sides: Sequence[Side], listed: bool, form: Form | None = None
     ) -> list[Spot]:
@@ -157,6 +197,8 @@ class Refiner:
         form = form or mention.forms[0]
         concept = self.concept(form)
         words = [*mention.sides, *sides]
+        if form.side == "both" and concept.plural == concept.name and _is_mass(form, concept):
+            form = form._replace(side=None)
         found = []
         for side in one_side(words, listed or len(mention.sides) > 1, concept.name):
             form_side = None if side is not None and form.side == "both" else form.side
@@ -218,7 +260,8 @@ class Refiner:
                 if not self.narrower(one.concept, other.concept):
                     inner, outer = other, one
                 side, said = inner.side, inner.said
-                if not inner.said and outer.concept.side_rule == "paired" and outer.said:
+                lies = outer.concept.side_rule == "paired" or inner.concept.side_rule == "paired"
+                if not inner.said and lies and outer.said:
                     side, said = outer.side, True
                 elif outer.said and conflict(inner.side, outer.side):
                     raise Contradiction(

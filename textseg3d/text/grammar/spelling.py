@@ -65,10 +65,11 @@ def _letters(word: str) -> int:
 class Speller:
     """Candidates for unknown words of one lexicon."""
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: Lexicon, english: bool = False) -> None:
         self.lexicon = lexicon
         self._by_length: dict[int, list[tuple[str, int]]] = {}
-        for word in lexicon.vocabulary - lexicon.side_words:
+        known = lexicon.english if english else lexicon.vocabulary
+        for word in known - lexicon.side_words:
             if len(word) >= 4 and word.isalpha():
                 self._by_length.setdefault(len(word), []).append((word, _letters(word)))
         self._cache: dict[str, tuple[str, ...]] = {}
@@ -103,14 +104,20 @@ class Speller:
 
 
 @lru_cache(maxsize=4)
-def speller_of(lexicon: Lexicon) -> Speller:
+def speller_of(lexicon: Lexicon, english: bool = False) -> Speller:
     """The speller of ``lexicon``, made when a word is unknown for the first time."""
-    return Speller(lexicon)
+    return Speller(lexicon, english)
 
 
-def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
-    """Reads unknown words as known ones where exactly one concept is near."""
-    vocabulary = lexicon.vocabulary
+def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False) -> Spelling:
+    """Reads unknown words as known ones where exactly one concept is near.
+
+    Args:
+        tokens: the words as written.
+        lexicon: the names.
+        english: whether words that only names in other languages have count as unknown.
+    """
+    vocabulary = lexicon.english if english else lexicon.vocabulary
     unknown = [
         at
         for at, token in enumerate(tokens)
@@ -133,9 +140,10 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon) -> Spelling:
         elif len(word) < 4:
             continue
         elif len(word) == 4:
-            choices = _fitting(speller_of(lexicon).candidates(word), result, at, lexicon)
+            near = speller_of(lexicon, english).candidates(word)
+            choices = _fitting(near, result, at, lexicon)
         else:
-            choices = speller_of(lexicon).candidates(word)
+            choices = speller_of(lexicon, english).candidates(word)
             choices = tuple(c for c in choices if not _denies(c) or edit_distance(word, c, 1) <= 1)
             choices = _narrow(choices, result, at, lexicon)
         if len(choices) == 1:

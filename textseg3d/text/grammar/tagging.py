@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textseg3d.text.grammar import canon
+from textseg3d.text.grammar.inverted import inverted
 from textseg3d.text.grammar.items import Item, shared_heads
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
@@ -46,9 +47,13 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
     items: list[Item] = []
     at = 0
     whole: tuple[int, str] | None = None
+    marks = {token.norm for token in tokens if token.kind == "mark"}
     while at < len(tokens):
         quantity = quantities.get(at)
         match = lexicon.match(tokens, at)
+        turned = inverted(tokens, at, lexicon) if "," in marks else None
+        if turned is not None and (match is None or turned.end > match.end):
+            match = turned
         if match is not None and lexicon.side_of(fold(tokens[at].norm)) and at + 1 < len(tokens):
             after = lexicon.match(tokens, at + 1)
             if after is not None and after.end > match.end:

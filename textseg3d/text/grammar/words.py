@@ -50,6 +50,16 @@ _NOT: tuple[str, ...] = (
 _NOT += ("are no longer",)
 
 
+_REMAINS = ("is", "are", "remains", "remain", "would be", "could be", "may be", "as")
+_CONSIDERED = ("a differential consideration", "a differential diagnosis", "a differential")
+_CONSIDERED += ("a diagnostic consideration", "a diagnostic possibility", "an alternative")
+_CONSIDERED += ("one consideration", "a possible explanation", "a possible diagnosis")
+_CONSIDERED += ("the leading consideration", "the main differential", "on the differential")
+_CONSIDERED += ("within the differential", "among the differentials", "a concern", "of concern")
+_CONSIDERED += ("in the differential", "a possible differential", "an option", "a possibility")
+_CONSIDERED += ("the main differential diagnosis", "the leading differential", "top differential")
+
+
 @lru_cache(maxsize=8)
 def read_tables(topic: str) -> dict[str, Table]:
     """The tables of one file: "closed", "cues", "describing", "numbers" or "common"."""
@@ -63,6 +73,7 @@ def cue_phrases() -> Table:
     table = {kind: list(phrases) for kind, phrases in read_tables("cues")["cues"].items()}
     table["neg_pre"] += [f"no {how}{sign}" for how, sign in product(_CERTAIN, _SIGNS)]
     table["neg_post"] += [" ".join(words) for words in product(_NOT, _SEEN)]
+    table["unc_post"] += [" ".join(words) for words in product(_REMAINS, _CONSIDERED)]
     table["unc_cannot"] = [" ".join(words) for words in product(_CANNOT, _RULE_OUT)]
     return table
 

@@ -1,0 +1,56 @@
+"""Looking ahead in the items of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.parts import Phrase
+
+_TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
+
+
+class Ahead:
+    """What the items of a sentence hold behind a place.
+
+    Attributes:
+        items: the items.
+        phrases: the phrases read so far.
+    """
+
+    items: list[Item]
+    phrases: list[Phrase]
+
+    def _next(self, at: int, skip: Sequence[str]) -> Item | None:
+        for item in self.items[at + 1 :]:
+            if item.kind not in skip:
+                return item
+        return None
+
+    def _name_follows(self, at: int) -> bool:
+        for item in self.items[at + 1 :]:
+            if item.kind in ("mention", "generic", "tail"):
+                return True
+            if item.kind == "but":
+                return False
+        return False
+
+    def _only_size_follows(self, at: int) -> bool:
+        kinds = {item.kind for item in self.items[at + 1 :]}
+        return "size" in kinds and not kinds & {"mention", "generic"}
+
+    def _change_follows(self, at: int) -> bool:
+        following = self._next(at, _TRANSPARENT)
+        return following is not None and following.kind == "change"
+
+    def _list_ahead(self) -> bool:
+        """Whether the list that is being read ends in "or"."""
+        seen = sum(1 for phrase in self.phrases for _ in phrase.mentions)
+        for item in self.items:
+            if item.kind in ("mention", "generic"):
+                seen -= 1
+            if seen < 0 and item.kind in ("but", "neg_pre", "stop", "exclude"):
+                return False
+            if seen < 0 and item.kind == "or":
+                return True
+        return False

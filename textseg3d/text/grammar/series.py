@@ -1,0 +1,189 @@
+"""Numbered names in a row: "ribs 4 and 5", "C3 to C5 vertebrae", "segments V-VII" spelled out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from textseg3d.text.grammar.tokens import Token
+
+_LEVEL = re.compile(r"([ctls])(\d{1,2})")
+_ORDINAL = re.compile(r"(\d{1,2})(st|nd|rd|th)")
+_ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
+_TO = frozenset(("-", "to", "through", "thru", "until", "bis"))
+_AND = frozenset(("and", "&", "+", "/", ",", "or", "und"))
+_LAST = {"c": 7, "t": 12, "l": 5, "s": 5}
+_VERTEBRAL = frozenset(("vertebrae", "vertebra", "vertebral", "levels", "bodies"))
+_HEADS = {"ribs": "rib", "segments": "segment", "levels": "level", "stations": "station"}
+_HEADS |= {"teeth": "tooth", "metatarsals": "metatarsal", "metacarpals": "metacarpal"}
+_HEADS |= {"segs": "segment", "toes": "toe", "rib": "rib", "segment": "segment", "level": "level"}
+_WORDS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_NUMBERS = {word: number for number, word in enumerate(_WORDS.split(), 1)}
+_REGIONS = {"cervical": "c", "thoracic": "t", "dorsal": "t", "lumbar": "l", "sacral": "s"}
+_NODES = frozenset(("neck", "cervical", "node", "nodes", "ln", "lns", "lymph"))
+_SIDES = frozenset(("left", "right", "l", "r", "lt", "rt", "bilateral", "both"))
+_ORDERED = frozenset(("rib", "ribs", "metatarsal", "metatarsals", "metacarpal", "metacarpals"))
+_ORDERED |= {"toe", "toes"}
+
+
+def spelled_out(tokens: Sequence[Token]) -> list[Token]:
+    """``tokens`` with every member of a numbered row as a name of its own.
+
+    >>> from textseg3d.text.grammar.tokens import tokenise
+    >>> " ".join(token.norm for token in spelled_out(tokenise("ribs 4-6 on the left")))
+    '4th rib and 5th rib and 6th rib on the left'
+    """
+    result: list[Token] = []
+    at = 0
+    while at < len(tokens):
+        for reader in (_levels, _headed, _ordinals, _counted_vertebrae):
+            found = reader(tokens, at)
+            if found is not None:
+                result += found[1]
+                at = found[0]
+                break
+        else:
+            result.append(tokens[at])
+            at += 1
+    return result
+
+
+def _word(model: Token, norm: str) -> Token:
+    return model._replace(kind="number" if norm.isdigit() else "word", norm=norm, raw=norm)
+
+
+def _joined(model: Token, members: Sequence[Sequence[str]]) -> list[Token]:
+    row: list[Token] = []
+    for member in members:
+        row += [_word(model, "and")] if row else []
+        row += [_word(model, word) for word in member]
+    return row
+
+
+def _levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """Vertebrae from one to another: "T11-L1 vertebrae", "C3 to C5 vertebrae"."""
+    if at + 2 >= len(tokens) or tokens[at + 1].norm not in _TO:
+        return None
+    first, last = (_LEVEL.fullmatch(tokens[at + step].norm) for step in (0, 2))
+    if first is None or last is None:
+        return None
+    around = [*tokens[max(0, at - 2) : at], *tokens[at + 3 : at + 5]]
+    if not any(token.norm in _VERTEBRAL for token in around):
+        return None
+    names = list(_vertebrae(first[1], int(first[2]), last[1], int(last[2])))
+    if len(names) < 2:
+        return None
+    return at + 3, _joined(tokens[at], [[name] for name in names])
+
+
+def _vertebrae(part: str, number: int, last: str, end: int) -> Iterator[str]:
+    order = "ctls"
+    if order.index(part) > order.index(last):
+        return
+    for letter in order[order.index(part) : order.index(last) + 1]:
+        start = number if letter == part else 1
+        stop = end if letter == last else _LAST[letter]
+        for value in range(start, stop + 1):
+            yield f"{letter}{value}"
+
+
+def _number(token: Token) -> tuple[int, str] | None:
+    """The number that a token says, and how it says it: "digit", "roman" or "digits with side"."""
+    if token.kind == "number" and token.norm.isdigit() and len(token.norm) <= 2:
+        return int(token.norm), "digit"
+    if token.norm in _ROMAN:
+        return _ROMAN.index(token.norm) + 1, "roman"
+    return None
+
+
+def _headed(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """Numbers behind their head: "ribs 4 and 5", "segments V-VII"."""
+    plain = tokens[at].norm
+    head = _HEADS.get(plain)
+    if head is None or at + 3 >= len(tokens):
+        return None
+    members: list[tuple[int, str]] = []
+    place, joined = at + 1, ""
+    while place < len(tokens):
+        value = _number(tokens[place])
+        if value is None:
+            break
+        if joined == "to" and members:
+            members += [(n, value[1]) for n in range(members[-1][0] + 1, value[0])]
+        members.append(value)
+        place += 1
+        mark = tokens[place].norm if place < len(tokens) else ""
+        double = mark == "," and place + 1 < len(tokens) and tokens[place + 1].norm in _AND
+        joined = "to" if mark in _TO else "and" if mark in _AND else ""
+        if not joined or place + 1 + double >= len(tokens):
+            break
+        if _number(tokens[place + 1 + double]) is None:
+            break
+        place += 1 + double
+    units = place < len(tokens) and tokens[place].norm in ("mm", "cm", "x", "ml")
+    if len(members) < 2 or len(members) > 12 or units or (plain == head and joined == ","):
+        return None
+    front, back = _around(tokens, head)
+    if back is None:
+        return None
+    if back:
+        while place < len(tokens) and tokens[place].norm in _NODES:
+            place += 1
+    before = tokens[at - 1].norm if at else ""
+    side = [before] if before in _SIDES else []
+    row: list[list[str]] = []
+    for n, how in members:
+        number = _ROMAN[n - 1] if how == "roman" and n <= 12 else str(n)
+        own = [f"{n}{_ending(n)}", head] if head in _ORDERED else [head, number]
+        row.append([*(side if row else []), *front, *own, *back])
+    return place, _joined(tokens[at], row)
+
+
+def _around(tokens: Sequence[Token], head: str) -> tuple[list[str], list[str] | None]:
+    """What each member needs in front and behind; None behind if it is no name at all."""
+    words = {token.norm for token in tokens}
+    if head == "segment":
+        return (["liver"] if words & {"liver", "hepatic", "couinaud"} else []), []
+    if head == "level":
+        return [], ["nodes"] if words & _NODES else None
+    return [], []
+
+
+def _ordinals(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """Ordinal numbers from one to another: "5th through 7th ribs", "2nd-4th metatarsals"."""
+    if at + 3 >= len(tokens) or tokens[at + 1].norm not in _TO:
+        return None
+    first, last = (_ORDINAL.fullmatch(tokens[at + step].norm) for step in (0, 2))
+    sided = tokens[at + 3].norm in ("left", "right", "l", "r")
+    head = tokens[at + 3 + sided].norm if at + 3 + sided < len(tokens) else ""
+    if first is None or last is None or head not in _ORDERED:
+        return None
+    low, high = int(first[1]), int(last[1])
+    if not low < high <= low + 11:
+        return None
+    side = [tokens[at + 3].norm] if sided else []
+    one = head.removesuffix("s")
+    return at + 4 + sided, _joined(
+        tokens[at], [[*side, f"{n}{_ending(n)}", one] for n in range(low, high + 1)]
+    )
+
+
+def _counted_vertebrae(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """Two vertebrae by their numbers: "the fifth and the sixth cervical vertebra"."""
+    norms = [token.norm for token in tokens[at : at + 7] if token.norm != "the"]
+    if len(norms) < 5 or norms[0] not in _NUMBERS or norms[1] not in _TO | _AND:
+        return None
+    if norms[2] not in _NUMBERS or norms[3] not in _REGIONS or norms[4] not in _VERTEBRAL:
+        return None
+    part = _REGIONS[norms[3]]
+    low, high = _NUMBERS[norms[0]], _NUMBERS[norms[2]]
+    numbers = range(low, high + 1) if norms[1] in _TO else (low, high)
+    end, left = at, 5
+    while left:
+        left -= tokens[end].norm != "the"
+        end += 1
+    return end, _joined(tokens[at], [[f"{part}{number}"] for number in numbers])
+
+
+def _ending(number: int) -> str:
+    return {1: "st", 2: "nd", 3: "rd"}.get(number, "th") if number < 20 else "th"
