@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -308,3 +309,20 @@ def test_near_is_the_distance_in_millimetres(spacing):
     expected = mask & (distance_transform_edt(~within, sampling=spacing) <= REACH_MM)
     assert np.array_equal(got.array(), expected)
     assert not near(got, PackedMask.empty(shape), spacing).bits.size
+
+
+def test_presence_is_that_of_the_most_certain_voxel(segmenter, volume):
+    """Of a stage: a finding can be smaller than the image tokens that others' is read from."""
+    found = segmenter.predict(volume, ["pulmonary nodule"], keep_logits=True)["pulmonary nodule"]
+    assert found.presence == pytest.approx(1 / (1 + np.exp(-float(found.logits[0].max()))))
+    assert found.array[np.unravel_index(found.logits[0].argmax(), found.logits[0].shape)]
+
+
+def test_specks_alone_are_not_there(folder, volume, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    rule = {"concept": "pulmonary nodule", "min_volume_ml": 1000.0}
+    (tmp_path / "model" / "postprocessing.json").write_text(json.dumps({"rules": [rule]}))
+    write_card(tmp_path / "model", ModelCard.read(tmp_path / "model"))
+    found = Segmenter(tmp_path / "model", "cpu").predict(volume, "pulmonary nodule")
+    assert found["pulmonary nodule"].presence == 0.0
+    assert found["pulmonary nodule"].status == "empty"

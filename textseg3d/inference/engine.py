@@ -116,7 +116,7 @@ class Answer:
 
     Attributes:
         logits: float32 [d, h, w]; of no voxels where they were not to be kept.
-        presence: largest over the windows, 0 to 1.
+        presence: largest over the windows, 0 to 1; of a stage, that of the most certain voxel.
         mask: on the scan's grid; None where the logits decide.
         export_seconds: spent on the mask while the windows ran.
     """
@@ -179,6 +179,8 @@ class Engine:
         self.runtime = runtime
         self.window_policy = window_policy
         self.accumulator = accumulator
+        # What a stage looks for can be smaller than the image tokens that presence is read from.
+        self.by_voxels = configuration.cascade is not None
         network = network.to(device=runtime.device).to(memory_format=torch.channels_last_3d)
         self.network: Any = network.eval().requires_grad_(False)
 
@@ -353,7 +355,7 @@ class Engine:
             image.scan_shape,
             len(prompts),
             self.runtime.device,
-            present=float(np.log(PRESENT / (1 - PRESENT))),
+            present=None if self.by_voxels else float(np.log(PRESENT / (1 - PRESENT))),
             keep_logits=keep_logits,
             margin=self._margin(image),
         )
@@ -400,6 +402,8 @@ class Engine:
                 for prompt, row in zip(chosen, logits):
                     sums.add(prompt, item.window.start, row)
         found = [sums.take(prompt).cpu().numpy() for prompt in range(count)]
+        if self.by_voxels:
+            presence = torch.tensor([float(f.max()) for f in found])
         return [Answer(f, p) for f, p in zip(found, presence.sigmoid().tolist())]
 
     def _ask(

@@ -220,7 +220,10 @@ class Predictor:
             _exported(progress, stage.label, list(found.values()))
             answers.update(found)
             with progress.stage("export"):
-                masks.update(self._cleaned(found, volume))
+                cleaned = self._cleaned(found, volume)
+                masks.update(cleaned)
+                for name in (n for n, mask in cleaned.items() if not mask.voxels):
+                    answers[name] = replace(answers[name], presence=0.0)  # specks alone
             runs.append(run)
             if run.box is None:
                 where = " + ".join(within)

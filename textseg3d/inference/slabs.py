@@ -8,6 +8,7 @@ and window only queries and coarse logits are kept (about 20 kB).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -203,7 +204,8 @@ class SlabRun:
         shape: (D, H, W) of the scan.
         count: prompts.
         device: where features live.
-        present: logit from which on something counts as there.
+        present: logit from which on something counts as there; None if the most certain voxel
+            says so, not the windows.
         keep_logits: keep every prompt's logits [d, h, w].
         margin: of :mod:`textseg3d.inference.blocks`, where its shortcut may be taken.
     """
@@ -216,7 +218,7 @@ class SlabRun:
         count: int,
         device: torch.device,
         *,
-        present: float,
+        present: float | None,
         keep_logits: bool,
         margin: float | None = None,
     ) -> None:
@@ -244,14 +246,14 @@ class SlabRun:
             while taken < slab.windows:
                 found = next(source)
                 self._active.append(found)
-                np.maximum(
-                    self.presence, found.answer.presence.float().cpu().numpy(), out=self.presence
-                )
+                if self.present is not None:
+                    said = found.answer.presence.float().cpu().numpy()
+                    np.maximum(self.presence, said, out=self.presence)
                 taken += 1
             final = taken == len(self.grid)
             wanted = np.arange(len(self.presence))
-            if final and number == 0 and not self.logits:  # no mask is made of what is absent
-                wanted = wanted[self.presence >= self.present]
+            if final and number == 0 and not self.logits and self.present is not None:
+                wanted = wanted[self.presence >= self.present]  # no mask is made of what is absent
             size = chunk_size(self.device)
             for i in range(0, len(wanted), size):
                 self._sum(slab.start, slab.stop, wanted[i : i + size].tolist())
@@ -289,6 +291,9 @@ class SlabRun:
             self._sum(middle, stop, prompts)
             return
         sums, whole = found
+        if self.present is None:
+            for row, prompt in zip(sums, prompts):
+                self.presence[prompt] = max(self.presence[prompt], _largest(row))
         begin = perf_counter()
         workers = torch.get_num_threads() if self.device.type == "cpu" else 1
         rows = list(zip(sums, prompts))
@@ -353,3 +358,10 @@ class SlabRun:
             if first[0] < stop and self._end(asked) > start:
                 offset = (first[0] - start, first[1] - y.start, first[2] - x.start)
                 yield asked, offset, tuple(axis[s] for axis, s in zip(self._axes, first))
+
+
+def _largest(row: Tensor | Boxed | None) -> float:
+    """The largest logit of some planes; -inf where all are far below the threshold."""
+    if row is None:
+        return -math.inf
+    return float(row.values.max() if isinstance(row, Boxed) else row.max())

@@ -224,7 +224,9 @@ class ScanStages:
             whole = np.ones(inside.shape, bool)
             around = near(PackedMask.pack(shape, found.crop, whole), found.within, spacing)
             logits[found.crop] = np.where(around.content(found.crop), inside, OUTSIDE_LOGIT)
-        return replace(answer, mask=placed, logits=logits)
+        there = placed.bits.size > 0 or answer.presence < PRESENT  # else it was found elsewhere
+        presence = answer.presence if there else 0.0
+        return replace(answer, mask=placed, logits=logits, presence=presence)
 
     def _nothing(self, *, keep_logits: bool) -> Answer:
         shape = self._volume.shape
