@@ -89,8 +89,8 @@ def mask_of_planes(
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """The input cells of one axis, and what is interpolated in each.
+class AxisCells:
+    """The input cells of one axis, and the output samples in each.
 
     Attributes:
         low, high: input samples on either side of a cell [n]; a cell with many outputs is there
@@ -105,7 +105,7 @@ class _Cells:
     weight: NDArray[Float]
 
     @classmethod
-    def of(cls, axis_map: AxisMap) -> _Cells:
+    def of(cls, axis_map: AxisMap) -> AxisCells:
         """Cells of an axis that are used at all."""
         _, start, count = np.unique(axis_map.low, return_index=True, return_counts=True)
         most = -(-len(axis_map.low) // len(start))
@@ -134,7 +134,7 @@ def _decided(
     crop = every
     for axis in (2, 1, 0):  # rows and planes are copied whole
         crop = crop.take(maps[axis].low, axis)
-    cells = [_Cells.of(m) for m in maps]
+    cells = [AxisCells.of(m) for m in maps]
     mixed = (some & ~every)[np.ix_(*(c.low for c in cells))]
     where = np.nonzero(mixed)
     values = np.ascontiguousarray(logits[part])
@@ -145,7 +145,7 @@ def _decided(
 
 
 def _interpolate(
-    cells: list[_Cells],
+    cells: list[AxisCells],
     chosen: list[NDArray[np.int64]],
     values: NDArray[Float],
     crop: NDArray[np.bool_],

@@ -1,11 +1,8 @@
 """From planes on the network's grid to a label map on the scan's, as nnU-Net does.
 
-Logits are interpolated and only then compared. That is done block by block, while planes come in,
-so that the logits of all classes never exist on the scan's grid, nor on the network's.
-
-Interpolation of order 0 and 1 is a convex combination: inside a block no class can win whose
-largest logit lies below the smallest logit of another class. Most blocks of a body are left with
-one or few classes; only these are interpolated, and the result is the same voxel by voxel.
+Logits are interpolated and only then compared. That is done slab by slab, while planes come in,
+so that the logits of all classes never exist on the scan's grid, nor on the network's; and only in
+the cells where it can matter, see :mod:`textseg3d.inference.closed.cells`.
 """
 
 from __future__ import annotations
@@ -19,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
+from textseg3d.inference.closed.cells import Slab, axis_map, class_codes, label_slab
 from textseg3d.inference.closed.network import LinearHead
 from textseg3d.inference.closed.prepare import ClosedImage, thick_axis, to_canonical
 from textseg3d.inference.closed.spec import ClosedSpec
 from textseg3d.inference.masks import Box, PackedMask
+from textseg3d.inference.regrid import AxisMap
 from textseg3d.preprocessing.cubic import resample_image, spline_operator
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 32  # voxels of the scan along each axis that are labelled at once
+BLOCK = 32  # slices of the scan that are labelled at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,32 +115,36 @@ def label_scan(
     """
     import torch
 
-    dtype = np.uint8 if max(spec.labels) < 256 else np.uint16
-    labels = np.zeros(image.shape, dtype=dtype)
+    table = np.array((0, *spec.labels) if spec.regions else spec.labels)
+    table = table.astype(np.uint8 if max(spec.labels) < 256 else np.uint16)
+    labels = np.zeros(image.shape, dtype=table.dtype)
     kept = {h: np.full(image.shape, OUTSIDE_LOGIT, np.float32) for h in dict.fromkeys(keep)}
     bands, *across = (operator_pieces(m) for m in axis_operators(spec, image))
-    covered = image.grid.region
-    source = _Source(planes, head, spec, covered)
-    blocks = list(product(*across))
+    maps = [axis_map(m) for m in axis_operators(spec, image)]
+    source = _Source(planes, head, spec, image.grid.region)
     for band in bands:
         slab = source.slab(band.columns)
-        for second, third in blocks:
-            features = slab[:, :, second.columns, third.columns]
-            inside = [
-                slice(max(0, r.start - p.columns.start), max(0, r.stop - p.columns.start))
-                for r, p in zip(covered, (band, second, third))
-            ]
-            logits = source.logits(features, inside)
-            place = tuple(
-                slice(c.start + p.rows.start, c.start + p.rows.stop)
-                for c, p in zip(image.crop, (band, second, third))
+        along, columns = maps[0].part(band.rows), band.columns
+        high = np.minimum(along.high, columns.stop - 1)
+        along = AxisMap(along.low - columns.start, high - columns.start, along.weight)
+        start = image.crop[0].start
+        rows = slice(start + band.rows.start, start + band.rows.stop)
+        target = labels[(rows, *image.crop[1:])]
+        label_slab(target, slab, [along, *maps[1:]])
+        if not np.array_equal(table, np.arange(len(table))):
+            target[...] = table[target]
+        for second, third in product(*across) if kept else ():
+            logits = _block(slab, second.columns, third.columns)
+            place = (
+                rows,
+                *(
+                    slice(c.start + p.rows.start, c.start + p.rows.stop)
+                    for c, p in zip(image.crop[1:], (second, third))
+                ),
             )
-            pieces = [band.weights, second.weights, third.weights]
-            _label_block(labels[place], logits, pieces, spec)
-            if kept:
-                every = interpolate_block(logits, pieces)
-                for number, volume in kept.items():
-                    volume[place] = _odds(every, number, regions=spec.regions).cpu().numpy()
+            every = interpolate_block(logits, [band.weights, second.weights, third.weights])
+            for number, volume in kept.items():
+                volume[place] = _odds(every, number, regions=spec.regions).cpu().numpy()
     source.finish()
     best = torch.zeros(len(spec.labels)) if source.best is None else source.best
     return LabelMap(
@@ -149,6 +152,16 @@ def label_scan(
         tuple(best.tolist()),
         {number: to_canonical(v, image.volume, spec) for number, v in kept.items()},
     )
+
+
+def _block(slab: Slab, rows: slice, columns: slice) -> Tensor:
+    """Logits [heads, n, rows, columns] of a part of a slab."""
+    import torch
+
+    n, b, c = slab.codes.shape
+    index = torch.arange(n * b * c, device=slab.features.device).view(n, b, c)[:, rows, columns]
+    found = slab.logits(index.flatten())
+    return found.view(-1, *index.shape)
 
 
 def operator_pieces(operator: NDArray[np.float64]) -> list[Piece]:
@@ -175,79 +188,59 @@ class _Source:
         self.best: Tensor | None = None
         self._planes: Iterator[Tensor] = iter(planes)
         self._head, self._regions, self._covered = head, spec.regions, covered
-        self._near: dict[int, Tensor] = {}
+        self._near: dict[int, tuple[Tensor, NDArray[Any]]] = {}
         self._next = 0
 
-    def slab(self, columns: slice) -> Tensor:
-        """Planes ``columns`` as [channels, n, b, c]; earlier ones are forgotten."""
+    def slab(self, columns: slice) -> Slab:
+        """Planes ``columns``; earlier ones are forgotten."""
         import torch
 
         self._near = {z: plane for z, plane in self._near.items() if z >= columns.start}
         while self._next < columns.stop:
-            plane = self._take()
-            if self._next > columns.start:
-                self._near[self._next - 1] = plane
-        return torch.stack([self._near[z] for z in range(columns.start, columns.stop)], dim=1)
+            plane = next(self._planes)
+            codes = self._look(plane)
+            if self._next >= columns.start:
+                self._near[self._next] = plane, codes
+            self._next += 1
+        planes = [self._near[z] for z in range(columns.start, columns.stop)]
+        features = torch.stack([plane for plane, _ in planes], dim=1)
+        outside: NDArray[np.bool_] | None = np.ones(features.shape[1:], bool)
+        z, y, x = self._covered
+        inside = slice(max(0, z.start - columns.start), max(0, z.stop - columns.start))
+        outside[inside, y, x] = False
+        if not outside.any():
+            outside = None
+        codes = np.stack([codes for _, codes in planes])
+        return Slab(features, codes, outside, self._head, self._regions)
 
     def finish(self) -> None:
         """Look at the planes that no voxel of the scan needed."""
         for plane in self._planes:
             self._look(plane)
+            self._next += 1
 
-    def logits(self, features: Tensor, inside: Sequence[slice]) -> Tensor:
-        """Logits [heads, a, b, c] of a block; background where no window ran."""
-        logits = features if self._head is None else self._head(features)
-        whole = all(
-            s.start == 0 and s.stop >= n for s, n in zip(inside, features.shape[1:], strict=True)
-        )
-        if whole:
-            return logits
+    def _look(self, plane: Tensor) -> NDArray[Any]:
+        """The codes [b, c] of the next plane; background where no window ran."""
         import torch
 
-        nothing = torch.full_like(logits, OUTSIDE_LOGIT)
-        if not self._regions:
-            nothing[0] = -OUTSIDE_LOGIT
-        place = (slice(None), *inside)
-        nothing[place] = logits[place]
-        return nothing
-
-    def _take(self) -> Tensor:
-        plane = next(self._planes)
-        self._look(plane)
-        self._next += 1
-        return plane
-
-    def _look(self, plane: Tensor) -> None:
-        seen = plane[:, self._covered[1], self._covered[2]]
-        if not self._covered[0].start <= self._next < self._covered[0].stop or not seen.numel():
-            return
-        logits = seen if self._head is None else self._head(seen)
-        probability = logits.sigmoid() if self._regions else logits.softmax(dim=0)
-        here = probability.amax(dim=(1, 2))
+        codes = np.zeros(plane.shape[1:], np.uint8)
+        z, y, x = self._covered
+        seen = plane[:, y, x]
+        if not z.start <= self._next < z.stop or not seen.numel():
+            return codes
+        logits = seen.flatten(1).T
+        if self._head is not None:
+            logits = torch.addmm(self._head.bias, logits, self._head.weight.T)
+        logits = logits.contiguous()
+        if self._regions:
+            here = logits.amax(dim=0).sigmoid()
+        else:
+            here = logits.sub(logits.logsumexp(dim=1, keepdim=True)).amax(dim=0).exp()
         self.best = here if self.best is None else here.maximum(self.best)
-
-
-def _label_block(
-    target: NDArray[Any], logits: Tensor, pieces: Sequence[NDArray[np.float64]], spec: ClosedSpec
-) -> None:
-    """Write the labels of a block into ``target`` [a', b', c'], which holds zeros."""
-    flat = logits.flatten(1)
-    high = flat.amax(dim=1)
-    possible = high > 0 if spec.regions else high >= flat.amin(dim=1).amax()
-    chosen = possible.nonzero()[:, 0]
-    heads = chosen.tolist()
-    if not heads:
-        return
-    if not spec.regions and len(heads) == 1:
-        target[...] = spec.labels[heads[0]]
-        return
-    fine = interpolate_block(logits[chosen] if len(heads) < len(logits) else logits, pieces)
-    if spec.regions:
-        for head, part in zip(heads, fine):
-            target[(part > 0).cpu().numpy()] = spec.labels[head]
-        return
-    values = np.array([spec.labels[head] for head in heads], dtype=target.dtype)
-    target[...] = values[fine.argmax(dim=0).cpu().numpy()]
+        found = class_codes(logits, regions=self._regions)
+        codes = codes.astype(found.dtype)
+        codes[y, x] = found.reshape(seen.shape[1:])
+        return codes
 
 
 def interpolate_block(block: Tensor, pieces: Sequence[NDArray[np.float64]]) -> Tensor:
