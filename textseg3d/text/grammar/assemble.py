@@ -199,13 +199,14 @@ def _changed(target: PromptTarget, node: Node, refiner: Refiner) -> PromptTarget
 
     A mere size ("enlarged spleen") leaves it the structure.
     """
+    kind = refiner.tree.concept(target.concept).category
     for attribute in node.words.attributes:
         mere = attribute.negated or attribute.value.split(" ")[-1] in _MERE_SIZES
         if mere or attribute.kind not in _CHANGES:
             continue
-        for name in dict.fromkeys((node.mention.surface, target.concept)):
-            forms = refiner.lexicon.named(f"{attribute.value} {name}".lower())
-            if forms and refiner.concept(forms[0]).kind == "finding":
+        for name in dict.fromkeys((node.mention.surface, target.concept, kind)):
+            forms = refiner.changed(attribute.value, name, refiner.tree.concept(target.concept))
+            if forms:
                 finding = refiner.concept(forms[0])
                 side = target.side if finding.allows(target.side) else None
                 return replace(

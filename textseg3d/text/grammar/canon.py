@@ -47,6 +47,25 @@ _PREFIXES = frozenset(
     )
 )
 _PAIRS = {
+    ("big", "toe"): "hallux",
+    ("great", "toe"): "hallux",
+    ("first", "toe"): "hallux",
+    ("second", "finger"): "indexfinger",
+    ("index", "finger"): "indexfinger",
+    ("pointer", "finger"): "indexfinger",
+    ("middle", "finger"): "midfinger",
+    ("third", "finger"): "midfinger",
+    ("long", "finger"): "midfinger",
+    ("ring", "finger"): "ringfinger",
+    ("fourth", "finger"): "ringfinger",
+    ("little", "finger"): "littlefinger",
+    ("small", "finger"): "littlefinger",
+    ("fifth", "finger"): "littlefinger",
+    ("pinky", "finger"): "littlefinger",
+    ("fifth", "toe"): "littletoe",
+    ("little", "toe"): "littletoe",
+    ("small", "toe"): "littletoe",
+    ("baby", "toe"): "littletoe",
     ("gall", "bladder"): "gallbladder",
     ("lymph", "node"): "node",
     ("lymph", "gland"): "node",
@@ -100,6 +119,12 @@ def _singular(word: str) -> str:
     if word.endswith(("xes", "ches", "shes", "sses")):
         return word[:-2]
     return word[:-1]
+
+
+def singular(name: str) -> str:
+    """A name with its last word in the singular."""
+    front, _, last = name.rpartition(" ")
+    return f"{front} {_singular(last)}" if front else _singular(last)
 
 
 def is_plural(word: str) -> bool:

@@ -443,11 +443,13 @@ class _Chunker(Ahead):
                 return
             if not forms or not self.tree.concept(forms[0].concept).allows(sides[0]):
                 return
-            if forms[0].side is None:
+            if forms[0].side in (None, "both"):
                 words.sides = list(sides)
 
     def _head(self) -> Phrase:
         for phrase in reversed(self.phrases):
+            if "after" in phrase.links:
+                continue
             if phrase.finding:
                 return phrase
             beside = phrase.links == {"comma"} and not self.connected

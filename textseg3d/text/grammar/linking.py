@@ -164,7 +164,24 @@ class Linker:
                 self.anchor = node
             previous = node
         found = [node for node in self._distributed(targets) if node.role == "target"]
+        found = self._without_subject(found)
         return [node for node in found if not _is_artifact(node)] or found
+
+    def _without_subject(self, found: list[Node]) -> list[Node]:
+        """Reads "Pancreas perfused, without evidence of necrosis." as the denial alone."""
+        subject, denied = found[:1], found[1:]
+        if not (self.closed and subject and denied) or subject[0].finding or subject[0].negated:
+            return found
+        place = self.refiner.concept(subject[0].mention.forms[0])
+        for node in denied:
+            own = [self.refiner.concept(form) for form in node.mention.forms]
+            lies = not own or any(self.refiner.fits(one, place) for one in own)
+            if not (node.finding and node.negated and lies and "comma" in node.links):
+                return found
+        for node in denied:
+            if not node.containers and not node.before:
+                node.containers.append([subject[0]])
+        return denied
 
     def _without_past(self) -> list[Node]:
         """The nodes without what only says since when: "sternal wires after bypass surgery"."""

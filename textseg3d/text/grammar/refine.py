@@ -10,8 +10,14 @@ from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.model import Attribute, Place
 from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.words import read_tables
-from textseg3d.text.knowledge import Concept, Form, Side, Target
+from textseg3d.text.knowledge import Concept, Form, Side, Target, normalise
 
+_KINDS = {"artery": ("artery", "arterial"), "vein": ("vein", "venous"), "bone": ("bone",)}
+_KINDS |= {"vertebra": ("vertebra", "bone"), "muscle": ("muscle",), "joint": ("joint",)}
+_KINDS |= {"tooth": ("tooth",), "ligament": ("ligament",), "tendon": ("tendon",)}
+_KINDS |= {"rib": ("rib", "bone"), "cartilage": ("cartilage",), "nerve": ("nerve",)}
+_WIDE = frozenset(("region", "body", "trunk", "limb", "head", "neck", "thorax", "abdomen"))
+_WIDE |= {"pelvis"}
 _OPPOSITE: dict[str, str] = {"left": "right", "right": "left"}
 
 
@@ -125,6 +131,9 @@ class Refiner:
                 return fitting[0]
             if composed:
                 return composed
+        plain = self._plain(mention, places)
+        if plain is not None:
+            return plain
         if len(forms) > 1 and forms[0].source == forms[1].source:
             others = [form for form in forms[1:] if form.source == forms[0].source]
             names = ", ".join(repr(form.concept) for form in others)
@@ -133,25 +142,87 @@ class Refiner:
             )
         return forms[0]
 
+    def _plain(self, mention: Mention, places: Sequence[Concept]) -> Form | None:
+        """The plain finding of a synonym that cannot lie there: "urothelial carcinoma" of a ureter.
+
+        None if the name itself, and not only a synonym of it, stands in the text.
+        """
+        form = mention.forms[0]
+        own = self.concept(form)
+        last = mention.surface.split(" ")[-1]
+        if not places or form.source not in ("synonym", "plural") or last == mention.surface:
+            return None
+        words = {canon.root(word) for word in mention.surface.split(" ")}
+        usual = {canon.root(word) for place in own.containers for word in place.split(" ")}
+        named = normalise(own.name) in (mention.surface, canon.singular(mention.surface))
+        if named or words & usual or any(self._near(own, place) for place in places):
+            return None
+        generic = read_tables("closed")["generic"]
+        plain = next((head for head, said in generic.items() if last in said), "")
+        forms = self.lexicon.get(plain) if plain else ()
+        found = [one for one in forms if self.concept(one).kind == "finding"]
+        return found[0] if found else None
+
+    def _near(self, finding: Concept, place: Concept) -> bool:
+        """Whether a finding lies at a place, or at a part or the whole of it, or beside it."""
+        if self.fits(finding, place) or not finding.containers:
+            return True
+        around = {*self.family(place), *place.adjacent_to}
+        return any(
+            name in around or self.tree.concept(name).category in ("region", "fluid space")
+            for name in finding.containers
+            if name in self.tree
+        )
+
     def composed(self, mention: Mention, place: Concept) -> Form | None:
         """The finding that a place and a name make together: "liver" and "lesion"."""
         own = {form.concept for form in mention.forms}
-        for name in self.family(place)[:4]:
-            concept = self.tree.concept(name)
+        surfaces = list(dict.fromkeys((mention.surface, *own)))
+        for concept in self._wholes(place):
             for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
-                for surface in dict.fromkeys((mention.surface, *own)):
-                    name = prefix.lower()
+                name = prefix.lower()
+                for surface in surfaces:
                     together = (f"{name} {surface}", f"{surface} in {name}", f"{surface} of {name}")
                     for text in together:
                         for form in self.lexicon.get(text):
-                            if self.concept(form).kind == "finding":
+                            if self._occurs(form, concept, place):
                                 return form
             if " " in mention.surface:
                 continue
             for form in self.lexicon.same_as(f"{concept.name} {mention.surface}"):
-                if self.concept(form).kind == "finding":
+                if self._occurs(form, concept, place):
                     return form
+        for word in _KINDS.get(place.category, ()):
+            for surface in surfaces:
+                for form in self.lexicon.named(f"{word} {surface}"):
+                    if self._occurs(form, None, place):
+                        return form
         return None
+
+    def _wholes(self, place: Concept) -> list[Concept]:
+        """A place and what it is part of, without spaces' surroundings and whole regions."""
+        if place.category in ("fluid space", "space", "region"):
+            return [place]
+        wholes = [self.tree.concept(name) for name in self.family(place)[:8]]
+        return [place, *(c for c in wholes[1:] if c.category not in _WIDE and c.name not in _WIDE)]
+
+    def _occurs(self, form: Form, whole: Concept | None, place: Concept) -> bool:
+        """Whether a composed name is that of a finding of the place itself."""
+        finding = self.concept(form)
+        if finding.kind != "finding" or form.source == "adjective":
+            return False
+        return whole is place or self.fits(finding, place)
+
+    def changed(self, word: str, name: str, concept: Concept) -> tuple[Form, ...]:
+        """The finding that a describing word makes of a structure ("dilated" and "ureter")."""
+        forms = self.lexicon.named(f"{word} {name}".lower())
+        own = (concept.name, concept.category)
+        return tuple(
+            form
+            for form in forms
+            if self.concept(form).kind == "finding"
+            and (name in own or self.fits(self.concept(form), concept))
+        )
 
     def described(
         self,

@@ -117,9 +117,12 @@ def _headed(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
         joined = "to" if mark in _TO else "and" if mark in _AND else ""
         if not joined or place + 1 + double >= len(tokens):
             break
-        if _number(tokens[place + 1 + double]) is None:
-            break
         place += 1 + double
+        again = tokens[place].norm in (head, plain) and place + 1 < len(tokens)
+        if _number(tokens[place + again]) is None:
+            place -= 1 + double
+            break
+        place += again
     units = place < len(tokens) and tokens[place].norm in ("mm", "cm", "x", "ml")
     if len(members) < 2 or len(members) > 12 or units or (plain == head and joined == ","):
         return None

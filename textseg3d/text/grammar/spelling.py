@@ -20,6 +20,7 @@ from textseg3d.text.grammar.tokens import Token, fold, join
 
 _MAX_UNKNOWN = 12
 _MAX_WORD = 40
+_ENDINGS = ("able", "ible", "ing", "ings", "ization", "isation", "ized", "ised", "ability", "like")
 _ENGLISH_SIDES = ("left", "right", "both", "bilateral")
 
 
@@ -126,6 +127,7 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False)
         and 3 <= len(token.norm) <= _MAX_WORD
         and fold(token.norm).isalpha()
         and fold(token.norm).isascii()
+        and not _derived(fold(token.norm), vocabulary)
     ]
     result = list(tokens)
     corrections, ambiguous, side_like = [], [], []
@@ -152,6 +154,19 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False)
         elif choices:
             ambiguous.append((tokens[at].raw, choices))
     return Spelling(result, tuple(corrections), tuple(ambiguous), tuple(side_like))
+
+
+def _derived(word: str, vocabulary: frozenset[str]) -> bool:
+    """Whether a word is a known one with a common ending: "drainable", "sizing"."""
+    if word.endswith("ly") and (word[:-2] in vocabulary or word[:-4] in vocabulary):
+        return True
+    for ending in _ENDINGS:
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) >= 3:
+            doubled = len(stem) > 4 and stem[-1] == stem[-2] and stem[:-1] in vocabulary
+            if stem in vocabulary or f"{stem}e" in vocabulary or doubled:
+                return True
+    return False
 
 
 @lru_cache(maxsize=1)
