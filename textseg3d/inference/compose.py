@@ -6,7 +6,7 @@ Left, y to Posterior, z to Superior) and return new ones. Nothing here knows the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from textseg3d.inference.masks import Box, PackedMask
 from textseg3d.inference.measure import axial_diameter_mm
+from textseg3d.inference.places import REACH_MM, in_place
 from textseg3d.io import Volume
 
 Range = tuple[float | None, float | None]
@@ -294,6 +295,7 @@ def compose(
     middle: NDArray[np.float64],
     *,
     measured: bool = True,
+    at_edges: Collection[str] = (),
 ) -> Composed:
     """Make the mask of one target.
 
@@ -303,6 +305,8 @@ def compose(
         volume: the scan.
         middle: x of the body's midline in voxels, per slice [D].
         measured: whether the midline was found; if not, using it is a warning.
+        at_edges: names of findings that masks of places may leave out, see
+            :mod:`textseg3d.inference.places`.
     """
     base = PackedMask.union([masks[name] for name in recipe.parts])
     if recipe.plain:
@@ -312,7 +316,8 @@ def compose(
         return Composed(base, (step,))
     parts = [masks[name].content(base.box) for name in recipe.parts]
     scene = _Scene(base.crop(), base.box, volume, middle, parts, recipe.finding)
-    _take_away(scene, recipe, masks)
+    edges = recipe.finding and all(name in at_edges for name in recipe.parts)
+    _take_away(scene, recipe, masks, edges=edges)
     if recipe.side is not None:
         _keep_side(scene, recipe, measured=measured)
     _keep_instances(scene, recipe)
@@ -345,18 +350,26 @@ def compare(
     )
 
 
-def _take_away(scene: _Scene, recipe: Recipe, masks: Mapping[str, PackedMask]) -> None:
-    """Exclusions, then the place."""
+def _take_away(
+    scene: _Scene, recipe: Recipe, masks: Mapping[str, PackedMask], *, edges: bool
+) -> None:
+    """Exclusions, then the place; what is at its edges too, if wanted."""
     for kind, names in (("without", recipe.without), ("within", recipe.within)):
         if not names:
             continue
-        other = np.zeros_like(scene.mask)
-        for name in names:
-            other |= masks[name].content(scene.box)
+        detail: dict[str, Any] = {"by": list(names)}
         before = int(scene.mask.sum())
-        scene.mask = scene.mask & (other if kind == "within" else ~other)
+        if edges and kind == "within":
+            place = PackedMask.union([masks[name] for name in names])
+            scene.mask = in_place(scene.mask, scene.box, place, scene.volume.spacing_mm)
+            detail["reach_mm"] = REACH_MM
+        else:
+            other = np.zeros_like(scene.mask)
+            for name in names:
+                other |= masks[name].content(scene.box)
+            scene.mask = scene.mask & (other if kind == "within" else ~other)
         after = int(scene.mask.sum())
-        scene.steps.append(_step(kind, before, after, by=list(names)))
+        scene.steps.append(_step(kind, before, after, **detail))
         if kind == "within" and before and not after:
             scene.warnings.append(
                 f"{recipe.target!r} was found, but not in {' + '.join(names)}; the mask is empty"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,7 @@ class Predictor:
                 image=image,
                 line=line,
                 notes=notes,
+                at_edges={name for run in runs for name in run.answered},
                 keep_logits=keep_logits,
             )
             progress.step("export", 0, len(requests))
@@ -342,6 +343,7 @@ def _result(
     image: PreparedImage,
     line: tuple[NDArray[np.float64], bool],
     notes: Mapping[str, str],
+    at_edges: Collection[str],
     *,
     keep_logits: bool,
 ) -> PromptResult:
@@ -357,7 +359,10 @@ def _result(
     for part in request.parts:
         warning = _side(part, masks[part.name], image)
         warnings += [warning] if warning else []
-    made = [compose(r, masks, volume, line[0], measured=line[1]) for r in request.recipes]
+    made = [
+        compose(r, masks, volume, line[0], measured=line[1], at_edges=at_edges)
+        for r in request.recipes
+    ]
     mask = PackedMask.union([one.mask for one in made])
     warnings += [warning for one in made for warning in one.warnings]
     steps = [step for one in made for step in one.steps]

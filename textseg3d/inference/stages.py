@@ -15,16 +15,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT, AccumulatorFactory
-from textseg3d.inference.compose import DUST_SHARE
 from textseg3d.inference.engine import PRESENT, Answer, Engine, PromptImage, WindowFeatures
 from textseg3d.inference.masks import Box, PackedMask
+from textseg3d.inference.places import REACH_MM, near, reached, solid
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.regrid import logits_on_grid, logits_to_mask
 from textseg3d.inference.result import StageRun
-from textseg3d.inference.runs import Runs
 from textseg3d.inference.windows import Triple, WindowPolicy
 from textseg3d.io import Volume
 
@@ -36,10 +34,6 @@ if TYPE_CHECKING:
 
 MARGIN_MM = 20.0
 """Around the box of what a stage looks into; training cases are cut in the same way."""
-REACH_MM = 6.0
-"""What a stage finds may lie this far outside: masks of organs leave out what is at their edge."""
-_SLAB_VOXELS = 2**22
-Bools = NDArray[np.bool_]
 
 
 class Stage:
@@ -216,14 +210,15 @@ class ScanStages:
             if answer.presence >= PRESENT:
                 mask = logits_to_mask(answer.logits, found.image.scan_shape)
         shape, spacing = self._volume.shape, self._volume.spacing_mm
-        placed = near(mask.placed(shape, found.crop), found.within, spacing)
+        placed = reached(mask.placed(shape, found.crop), found.within, spacing)
         logits = answer.logits
         if keep_logits:
             logits = np.full(shape, OUTSIDE_LOGIT, np.float32)
             inside = logits_on_grid(answer.logits, found.image.scan_shape)
             whole = np.ones(inside.shape, bool)
             around = near(PackedMask.pack(shape, found.crop, whole), found.within, spacing)
-            logits[found.crop] = np.where(around.content(found.crop), inside, OUTSIDE_LOGIT)
+            kept = around.content(found.crop) | placed.content(found.crop)
+            logits[found.crop] = np.where(kept, inside, OUTSIDE_LOGIT)
         there = placed.bits.size > 0 or answer.presence < PRESENT  # else it was found elsewhere
         presence = answer.presence if there else 0.0
         return replace(answer, mask=placed, logits=logits, presence=presence)
@@ -294,80 +289,6 @@ def prepare_stage(engine: Engine, volume: Volume, within: PackedMask, *, exact: 
         grid = grid.without(reasons)
     image = PromptImage(x, outside, box, None, grid, size, exact=exact)
     return StageImage(crop, within, engine.planned(image))
-
-
-def solid(mask: PackedMask) -> PackedMask:
-    """A mask in its smallest box, without specks and with the holes that it encloses.
-
-    Specks are pieces below a hundredth of the largest one; they would widen the box. Holes are
-    often the very findings that a stage looks for.
-    """
-    mask = mask.tight()
-    if not mask.bits.size:
-        return mask
-    crop = mask.crop()
-    pieces = Runs.of(crop)
-    label, count = pieces.components()
-    voxels = np.bincount(label, pieces.length, count)
-    _paint(crop, pieces[voxels[label] < DUST_SHARE * voxels.max()], value=False)
-    around = np.pad(~crop, 1, constant_values=True)
-    gaps = Runs.of(around)
-    label, _ = gaps.components()
-    _paint(around, gaps[label != label[0]], value=False)  # the first one is outside
-    return PackedMask.pack(mask.shape, mask.box, ~around[1:-1, 1:-1, 1:-1]).tight()
-
-
-def _paint(array: Bools, runs: Runs, *, value: bool) -> None:
-    """Set the voxels of some runs."""
-    _, height, width = runs.shape
-    length = runs.length
-    first = (runs.z * height + runs.y) * width + runs.first - (np.cumsum(length) - length)
-    array.reshape(-1)[np.repeat(first, length) + np.arange(int(length.sum()))] = value
-
-
-def near(
-    mask: PackedMask,
-    within: PackedMask,
-    spacing_mm: tuple[float, float, float],
-    reach_mm: float = REACH_MM,
-) -> PackedMask:
-    """The voxels of a mask that are in another one, or at most ``reach_mm`` from it.
-
-    Distances are those of voxel centres. Memory is that of both masks unpacked.
-
-    Args:
-        mask: on the scan's grid.
-        within: on the same.
-        spacing_mm: (z, y, x).
-        reach_mm: how far.
-    """
-    import edt
-
-    if not mask.bits.size:
-        return mask
-    crop = mask.crop()
-    halo = [math.floor(reach_mm / mm) + 1 for mm in spacing_mm]
-    z, y, x = (
-        slice(max(0, s.start - h), min(n, s.stop + h))
-        for s, h, n in zip(mask.box, halo, mask.shape)
-    )
-    around = within.content((z, y, x))
-    core = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(mask.box, (z, y, x)))
-    step = max(1, _SLAB_VOXELS // max(1, math.prod(around.shape[1:])))
-    for first in range(0, len(crop), step):
-        part = crop[first : first + step]
-        if not part.any():
-            continue
-        begin = core[0].start + first
-        low = max(0, begin - halo[0])
-        inside = around[low : begin + len(part) + halo[0]]
-        here = (slice(begin - low, begin - low + len(part)), *core[1:])
-        if not inside.any():
-            part[:] = False
-        elif (part & ~inside[here]).any():
-            distance = edt.edt(~inside, anisotropy=spacing_mm, black_border=False, parallel=1)
-            part &= distance[here] <= reach_mm * (1 + 1e-6)
-    return PackedMask.pack(mask.shape, mask.box, crop).tight()
 
 
 def _grown(box: Box, spacing_mm: Sequence[float], margin_mm: float, shape: Triple) -> Box:
