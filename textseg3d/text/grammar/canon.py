@@ -47,6 +47,8 @@ _PREFIXES = frozenset(
     )
 )
 _PAIRS = {
+    ("pelvis", "bone"): "bonypelvis",
+    ("bone", "pelvis"): "bonypelvis",
     ("big", "toe"): "hallux",
     ("great", "toe"): "hallux",
     ("first", "toe"): "hallux",

@@ -166,7 +166,9 @@ class Lexicon:
             found = self._said(part, pairs)
             if found is not None and inside:
                 found = _carrying(found, inside[0]) if len(inside) == 1 else None
-            if found is not None and not self._cuts(tokens, start, part):
+            if found is None or self._elsewhere(found, part):
+                continue
+            if not self._cuts(tokens, start, part):
                 return found._replace(end=start + end)
         return None
 
@@ -190,10 +192,35 @@ class Lexicon:
         at = max((at for at, word in enumerate(words) if word in canon.PLACING), default=None)
         if at is None:
             return False
-        while at < len(words) - 1 and (words[at] in _NO_NAME or words[at] in self._side_words):
+        while at < len(words) - 1 and words[at] in _NO_NAME:
+            at += 1
+        if words[at] in self._side_words and at < len(words) - 1:
+            place = self.match(tokens, start + at)  # "hemorrhage of the left lobe" of the liver
+            if place is not None and place.end > start + len(words):
+                return True
             at += 1
         place = self.match(tokens, start + at)
         return place is not None and place.end > start + len(words)
+
+    def _elsewhere(self, found: Match, words: list[str]) -> bool:
+        """Whether a finding cannot lie where the words say: "stenosis of the uterine cervix"."""
+        own = self.tree.concept(found.forms[0].concept)
+        if own.kind != "finding" or not canon.PLACING & set(words) or not own.containers:
+            return False
+        at = max(at for at, word in enumerate(words) if word in canon.PLACING)
+        rest = [word for word in words[at + 1 :] if word not in _NO_NAME]
+        forms = self._forms.get(" ".join(rest), ())
+        if not forms:
+            rest = [word for word in rest if word not in self._side_words]
+            forms = self._forms.get(" ".join(rest), ())
+        places = [form.concept for form in forms if form.source != "adjective"]
+        if not places or self.tree.concept(places[0]).kind == "finding":
+            return False
+        around = {places[0], *(whole.concept for whole in self.tree.ancestors(places[0]))}
+        return not any(
+            name in around or places[0] in {w.concept for w in self.tree.ancestors(name)}
+            for name in own.containers
+        )
 
     def _said(self, words: list[str], sides: list[tuple[int, Side]]) -> Match | None:
         """The name that ``words`` are in other words, with their sides spelled or left out."""

@@ -12,12 +12,19 @@ from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Form, Side, Target, normalise
 
-_KINDS = {"artery": ("artery", "arterial"), "vein": ("vein", "venous"), "bone": ("bone",)}
+_CLOTS = frozenset(("thrombus", "thrombi", "clot", "clots"))
+_KINDS = {"artery": ("artery", "arterial"), "bone": ("bone",)}
 _KINDS |= {"vertebra": ("vertebra", "bone"), "muscle": ("muscle",), "joint": ("joint",)}
 _KINDS |= {"tooth": ("tooth",), "ligament": ("ligament",), "tendon": ("tendon",)}
 _KINDS |= {"rib": ("rib", "bone"), "cartilage": ("cartilage",), "nerve": ("nerve",)}
-_WIDE = frozenset(("region", "body", "trunk", "limb", "head", "neck", "thorax", "abdomen"))
-_WIDE |= {"pelvis"}
+_SORTS = {"bone part": "bone", "sulcus": "nervous tissue", "cavity": "region", "vessel": "region"}
+_SORTS |= dict.fromkeys(("fluid space", "membrane", "opening", "junction", "skin"), "region")
+_SORTS |= dict.fromkeys(
+    ("organ part", "hollow organ", "lobe", "lung segment", "heart chamber", "heart part", "airway"),
+    "organ",
+)
+_SORTS |= dict.fromkeys(("heart valve", "gland", "duct", "serous space", "tissue"), "organ")
+_SORTS |= dict.fromkeys(("fissure", "lymphatic organ", "disc"), "organ")
 _OPPOSITE: dict[str, str] = {"left": "right", "right": "left"}
 
 
@@ -177,6 +184,8 @@ class Refiner:
     def composed(self, mention: Mention, place: Concept) -> Form | None:
         """The finding that a place and a name make together: "liver" and "lesion"."""
         own = {form.concept for form in mention.forms}
+        if place.category == "artery" and mention.surface in _CLOTS:
+            return None  # a clot need not close an artery, as an arterial thrombosis does
         surfaces = list(dict.fromkeys((mention.surface, *own)))
         for concept in self._wholes(place):
             for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
@@ -185,7 +194,8 @@ class Refiner:
                     together = (f"{name} {surface}", f"{surface} in {name}", f"{surface} of {name}")
                     for text in together:
                         for form in self.lexicon.get(text):
-                            if self._occurs(form, concept, place):
+                            said = concept is place and prefix not in concept.adjectives
+                            if self._occurs(form, concept, place) or (said and self._found(form)):
                                 return form
             if " " in mention.surface:
                 continue
@@ -195,23 +205,31 @@ class Refiner:
         for word in _KINDS.get(place.category, ()):
             for surface in surfaces:
                 for form in self.lexicon.named(f"{word} {surface}"):
-                    if self._occurs(form, None, place):
+                    if self._found(form):
                         return form
         return None
 
     def _wholes(self, place: Concept) -> list[Concept]:
-        """A place and what it is part of, without spaces' surroundings and whole regions."""
-        if place.category in ("fluid space", "space", "region"):
-            return [place]
-        wholes = [self.tree.concept(name) for name in self.family(place)[:8]]
-        return [place, *(c for c in wholes[1:] if c.category not in _WIDE and c.name not in _WIDE)]
+        """A place and what it is a piece of: a lobe of an organ, but not an organ of a region."""
+        wholes = [self.tree.concept(name) for name in self.family(place)[1:8]]
+        sort = _SORTS.get(place.category, place.category)
+        alike = [c for c in wholes if _SORTS.get(c.category, c.category) == sort != "region"]
+        barred = {"body"} if place.region in ("upper limb", "lower limb") else {"body", "veins"}
+        aortic = "aort" in place.name  # an artery is no piece of the aorta that it comes from
+        return [
+            place,
+            *(c for c in alike if c.name not in barred and (aortic or "aort" not in c.name)),
+        ]
+
+    def _found(self, form: Form) -> bool:
+        return self.concept(form).kind == "finding" and form.source != "adjective"
 
     def _occurs(self, form: Form, whole: Concept | None, place: Concept) -> bool:
         """Whether a composed name is that of a finding of the place itself."""
         finding = self.concept(form)
-        if finding.kind != "finding" or form.source == "adjective":
+        if finding.kind != "finding" or form.source == "adjective" or place.name == "body":
             return False
-        return whole is place or self.fits(finding, place)
+        return self.fits(finding, place) or (whole is not None and self.fits(finding, whole))
 
     def changed(self, word: str, name: str, concept: Concept) -> tuple[Form, ...]:
         """The finding that a describing word makes of a structure ("dilated" and "ureter")."""
@@ -240,7 +258,8 @@ class Refiner:
             return None
         heads = {canon.root(words.split(" ")[-1]) for words in (mention.surface, concept.name)}
         said = {canon.root(word) for word in mention.surface.split(" ")}
-        found = [mention.specific] if mention.specific else []
+        taken_apart = mention.specific not in (None, *(form.concept for form in mention.forms[:1]))
+        found = [mention.specific] if mention.specific and taken_apart else []
         for attribute in attributes:
             if attribute.kind not in ("interpretation", "consistency", "position"):
                 forms = self.lexicon.named(f"{attribute.value} {concept.name}".lower())

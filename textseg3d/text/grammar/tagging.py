@@ -178,8 +178,8 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
             while start < match.end - 1 and _passed_over(tokens[start], lexicon):
                 start += 1
             where = lexicon.match(tokens, start)
-            if where is None or where.end != match.end or lexicon.is_finding(where):
-                continue
+            if where is None or where.end < match.end or lexicon.is_finding(where):
+                continue  # a longer one is cut: "lesion of the neck" of the gallbladder
             if head is not None and at + head.end == place and lexicon.is_finding(head):
                 return head._replace(end=place)
             if generic is not None and generic[1].kind == "generic" and at + generic[0] == place:
