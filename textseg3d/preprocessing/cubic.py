@@ -9,7 +9,7 @@ finest, that axis is resampled on its own, by the nearest slice (order 0).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ ANISOTROPY_THRESHOLD = 3.0  # nnU-Net's ANISO_THRESHOLD
 # Scores of two labels closer than this are a tie: sums of products of the same weights in another
 # order differ by about 1e-16.
 _TIE = 1e-9
+_SLAB_VOXELS = 2**23  # converted to float32 at once
 NEGLIGIBLE = 1e-10
 
 
@@ -147,15 +148,19 @@ def resample_image(
     order: int = 3,
     axis: int | None = None,
     order_z: int = 0,
+    intensity: Sequence[Callable[[torch.Tensor], torch.Tensor]] | None = None,
 ) -> torch.Tensor:
     """Resample scan or probability channels [C, D, H, W] to [C, *shape].
 
     Args:
-        data: any real dtype; one channel at a time is converted to float32.
+        data: any real dtype; converted to float32 slab by slab, so a scan of integers costs no
+            float copy of its full size.
         shape: (z, y, x) of the result.
         order: of the spline.
         axis: the axis (0 to 2) to be resampled on its own with ``order_z``, if any.
         order_z: order along ``axis``.
+        intensity: per channel, what is done to the float32 values first, voxel by voxel; it may
+            overwrite them.
 
     Returns:
         float32 tensor on the device of ``data`` (CPU for numpy input). Splines of order 2 and
@@ -167,32 +172,62 @@ def resample_image(
     """
     import torch
 
-    source = torch.as_tensor(data)
-    result = torch.empty((len(source), *shape), dtype=torch.float32, device=source.device)
-    for channel, values in enumerate(source):
-        block = values.to(torch.float32)
-        if tuple(block.shape) != tuple(shape):
-            block = _resample_block(block, shape, order, axis, order_z)
-        result[channel] = block
+    device = data.device if isinstance(data, torch.Tensor) else torch.device("cpu")
+    result = torch.empty((len(data), *shape), dtype=torch.float32, device=device)
+    for channel, values in enumerate(data):
+        change = None if intensity is None else intensity[channel]
+        result[channel] = _resample_channel(values, shape, order, (axis, order_z), change)
     return result
 
 
-def _resample_block(
-    block: torch.Tensor, shape: Sequence[int], order: int, axis: int | None, order_z: int
+def _resample_channel(
+    values: Any,
+    shape: Sequence[int],
+    order: int,
+    apart: tuple[int | None, int],
+    intensity: Callable[[torch.Tensor], torch.Tensor] | None,
 ) -> torch.Tensor:
-    plane = [a for a in range(3) if a != axis]
+    """One channel [D, H, W], in slabs along the axis that is resampled last."""
+    import torch
+
+    axis, order_z = apart
+    size = [int(n) for n in values.shape]
+    plane = sorted((a for a in range(3) if a != axis), key=lambda a: shape[a] / size[a])
+    last = plane[-1] if axis is None else axis
     # skimage clips what it resizes at once; a plane that keeps its size is not changed at all.
-    low = high = None
-    if order > 1 and any(block.shape[a] != shape[a] for a in plane):
-        low, high = block.amin(plane, keepdim=True), block.amax(plane, keepdim=True)
-    for a in sorted(plane, key=lambda a: shape[a] / block.shape[a]):
-        block = _apply(block, spline_operator(block.shape[a], shape[a], order), a)
-    if low is not None:
-        block = block.clamp(low, high)
-    if axis is not None and block.shape[axis] != shape[axis]:
-        operator = _separate_operator(block.shape[axis], shape[axis], order_z)
-        block = _apply(block, operator, axis)
+    clips = order > 1 and any(size[a] != shape[a] for a in plane)
+    step = max(1, _SLAB_VOXELS * size[last] // max(1, size[0] * size[1] * size[2]))
+    parts, lows, highs = [], [], []
+    for first in range(0, size[last], step):
+        where = tuple(slice(first, first + step) if a == last else slice(None) for a in range(3))
+        part = _float_copy(values[where])
+        part = part if intensity is None else intensity(part)
+        if clips:
+            lows.append(part.amin(plane if axis is not None else (0, 1, 2), keepdim=True))
+            highs.append(part.amax(plane if axis is not None else (0, 1, 2), keepdim=True))
+        for a in plane:
+            if a != last:
+                part = _apply(part, spline_operator(size[a], shape[a], order), a)
+        if clips and axis is not None:
+            part = part.clamp(lows[-1], highs[-1])
+        parts.append(part)
+    block = torch.cat(parts, dim=last)
+    if axis is None:
+        block = _apply(block, spline_operator(size[last], shape[last], order), last)
+        if clips:
+            block = block.clamp(torch.stack(lows).amin(), torch.stack(highs).amax())
+    elif size[axis] != shape[axis]:
+        block = _apply(block, _separate_operator(size[axis], shape[axis], order_z), axis)
     return block
+
+
+def _float_copy(values: Any) -> torch.Tensor:
+    """float32 of its own memory, of an array or a tensor."""
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        return values.to(torch.float32, copy=True).contiguous()
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
 
 
 def _separate_operator(n_in: int, n_out: int, order: int) -> NDArray[np.float64]:

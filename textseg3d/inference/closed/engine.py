@@ -6,6 +6,8 @@ and each prompt picks its classes from the label map.
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textseg3d.errors import ModelError, UsageError
+from textseg3d.inference.closed.cells import class_codes
 from textseg3d.inference.closed.labels import LabelMap, label_scan
 from textseg3d.inference.closed.network import (
     load_networks,
@@ -37,7 +41,10 @@ if TYPE_CHECKING:
     from textseg3d.io import Volume
     from textseg3d.zoo import ModelCard
 
+log = logging.getLogger(__name__)
 WEIGHTS_FILE = "model.safetensors"
+BF16_DICE = 0.995
+"""Of the classes in float32 with those in bf16; a network that has less is run in float32."""
 
 
 def is_closed(folder: Path) -> bool:
@@ -209,6 +216,7 @@ class ClosedEngine:
         import torch
 
         grid = image.grid
+        exact = image.exact or not self._bears_half(image)
         rows = grid.starts[0]
         total = len(grid)
         heads = len(self.configuration.labels)
@@ -216,12 +224,49 @@ class ClosedEngine:
         sums = PlaneSum(grid, channels, self._weight)
         for done, start in enumerate(grid):
             progress.step("network", done, total)
-            with torch.inference_mode(), autocast(self.runtime, exact=image.exact):
+            with torch.inference_mode(), autocast(self.runtime, exact=exact):
                 sums.add(start, self._window(image, start))
             if (done + 1) % (total // len(rows)) == 0:
                 row = (done + 1) // (total // len(rows))
                 yield from sums.take(rows[row] if row < len(rows) else None)
         progress.step("network", total, total)
+
+    def _bears_half(self, image: ClosedImage) -> bool:
+        """Whether the network decides in bf16 as it does in float32, in the middle of the scan."""
+        import torch
+
+        if image.exact or self.runtime.autocast is None:
+            return True
+        x = self._middle(image)
+        codes = []
+        for exact in (True, False):
+            with torch.inference_mode(), autocast(self.runtime, exact=exact):
+                found = outputs_of(self.networks, x, features=self.head is not None)[0].float()
+            found = found if self.head is None else self.head(found)
+            codes.append(class_codes(found.flatten(1).T.contiguous(), regions=self._regions))
+        dice = _dice(*codes)
+        if dice < BF16_DICE:
+            log.info("float32: the classes of this network in bf16 have Dice %.4f", dice)
+        return dice >= BF16_DICE
+
+    def _middle(self, image: ClosedImage) -> Tensor:
+        """Half a window, if the network takes that, out of the middle of the scan."""
+        import torch
+
+        sides, places = [], []
+        for axis, (p, n) in enumerate(zip(image.grid.size, image.inputs.shape[1:])):
+            unit = math.prod(stride[axis] for stride in self.configuration.architecture.strides)
+            side = max(p // 2 // unit * unit, min(p, 2 * unit))
+            sides.append(side)
+            places.append(slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side))
+        part = image.inputs[(slice(None), *places)]
+        x = torch.zeros((1, len(part), *sides))
+        x[(0, slice(None), *(slice(0, n) for n in part.shape[1:]))] = part
+        return x.to(self.runtime.device, memory_format=torch.channels_last_3d)
+
+    @property
+    def _regions(self) -> bool:
+        return self.configuration.regions
 
     def _window(self, image: ClosedImage, start: tuple[int, int, int]) -> Tensor:
         """What the folds say, mean over mirrored windows if asked: [channels, p, p, p]."""
@@ -241,3 +286,10 @@ class ClosedEngine:
         for flip in flips:
             total += outputs_of(self.networks, x.flip(flip), features=features).flip(flip)
         return (total / (len(flips) + 1))[0]
+
+
+def _dice(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Dice of all foreground voxels; 1 where there are none."""
+    same = np.count_nonzero((first == second) & (first > 0))
+    total = np.count_nonzero(first) + np.count_nonzero(second)
+    return 2 * same / total if total else 1.0

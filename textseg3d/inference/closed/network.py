@@ -81,7 +81,8 @@ def speed_up(network: torch.nn.Module) -> None:
     """Exchange layers for others of the same mathematics that run faster, in place.
 
     Instance norm becomes group norm with one channel per group, which keeps the channels-last
-    layout; the first convolution's input is padded to eight channels of zeros.
+    layout (see :mod:`textseg3d.inference.closed.norm`); the first convolution's input is padded
+    to eight channels of zeros.
     """
     from torch import nn
 
@@ -102,11 +103,11 @@ def _is_stem(convolution: torch.nn.Conv3d) -> bool:
 
 
 def _group_norm(norm: torch.nn.InstanceNorm3d) -> torch.nn.Module:
-    from torch import nn
+    from textseg3d.inference.closed.norm import ChannelNorm
 
     if norm.track_running_stats:
         return norm
-    group = nn.GroupNorm(norm.num_features, norm.num_features, norm.eps, norm.affine)
+    group = ChannelNorm(norm.num_features, norm.num_features, norm.eps, norm.affine)
     if norm.affine:
         group.weight, group.bias = norm.weight, norm.bias
     return group

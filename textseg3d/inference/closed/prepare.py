@@ -5,7 +5,7 @@ Order of steps: the reader's axes, transpose, crop to what is not zero, normalis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Triple = tuple[int, int, int]
 _EPSILON = 1e-8  # smallest standard deviation, as in nnU-Net
 _LOOK_MM = 4.0
+_POINTWISE = ("CTNormalization", "NoNormalization")
 _BODY_MARGIN_MM = 12.0  # the body box is known to about one of its cells
 
 
@@ -81,12 +82,16 @@ def prepare(volume: Volume, spec: ClosedSpec, *, exact: bool) -> ClosedImage:
         inputs = _normalised(data[(slice(None), *seen)], spec)
     else:
         crop = nonzero_box(data)
-        cropped = _normalised(data[(slice(None), *crop)], spec)
+        cropped: Any = data[(slice(None), *crop)]
+        intensity = [_pointwise(channel) for channel in spec.channels]
+        if not all(channel.scheme in _POINTWISE for channel in spec.channels):
+            cropped, intensity = _normalised(cropped, spec), []
         inputs = resample_image(
             cropped,
             new_shape(cropped.shape[1:], spacing, spec.spacing),
             order=spec.data_resampling.order,
             axis=thick_axis(spec.data_resampling, spacing, spec.spacing),
+            intensity=intensity or None,
         )
     a, b, c = inputs.shape[1:]
     look, box, midline = coarse_look(volume, ct=spec.channels[0].scheme == "CTNormalization")
@@ -95,6 +100,13 @@ def prepare(volume: Volume, spec: ClosedSpec, *, exact: bool) -> ClosedImage:
     return ClosedImage(
         look, (), box, midline, grid, inputs, spacing, crop, shape, volume, exact, operators
     )  # fmt: skip
+
+
+def _pointwise(channel: Channel) -> Callable[[Tensor], Tensor]:
+    """Normalisation of some voxels, by a scheme that looks at nothing else."""
+    import torch
+
+    return lambda values: torch.from_numpy(normalise_channel(values.numpy(), channel, None))
 
 
 def _normalised(data: NDArray[Any], spec: ClosedSpec) -> Tensor:
@@ -149,12 +161,15 @@ def _body_on_grid(
 def reader_array(
     volume: Volume, spec: ClosedSpec
 ) -> tuple[NDArray[Any], tuple[float, float, float]]:
-    """The scan [C, a, b, c] with the axes of the network, and its spacing along them."""
+    """The scan [C, a, b, c] with the axes of the network, a view; and its spacing along them."""
     array = native_order(volume.array)
     if spec.orientation == "RAS":
         array, spacing = array[:, :, ::-1, ::-1], list(volume.spacing_mm)
     else:
-        array = np.stack([volume.to_source(channel) for channel in array]).transpose(0, 3, 2, 1)
+        turned = (slice(None, None, -1) if f else slice(None) for f in volume.source.flips)
+        xyz = array.transpose(0, 3, 2, 1)[(slice(None), *turned)]
+        order = np.argsort(volume.source.permutation)
+        array = xyz.transpose(0, *(1 + order)).transpose(0, 3, 2, 1)
         along = [0.0, 0.0, 0.0]  # of the file's axes i, j, k
         for axis, file_axis in enumerate(volume.source.permutation):
             along[file_axis] = volume.spacing_mm[2 - axis]
@@ -175,15 +190,15 @@ def to_canonical(array: NDArray[Any], volume: Volume, spec: ClosedSpec) -> NDArr
 
 def nonzero_box(data: NDArray[Any]) -> tuple[slice, slice, slice]:
     """Smallest box of [C, a, b, c] with all voxels that are not 0 in some channel."""
-    found = np.zeros(data.shape[1:], dtype=bool)
-    for channel in data:
-        found |= channel != 0
     box: list[slice] = []
-    for axis in range(3):
-        hit = np.flatnonzero(found.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(
-            slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, data.shape[axis + 1])
-        )
+    for axis in range(1, 4):
+        planes = np.moveaxis(data, axis, 0)
+        first = next((i for i, plane in enumerate(planes) if plane.any()), None)
+        if first is None:  # nothing at all
+            return slice(0, data.shape[1]), slice(0, data.shape[2]), slice(0, data.shape[3])
+        last = next(i for i in range(len(planes) - 1, -1, -1) if planes[i].any())
+        box.append(slice(first, last + 1))
+        data = np.moveaxis(planes[first : last + 1], 0, axis)  # there is nothing elsewhere
     return box[0], box[1], box[2]
 
 

@@ -20,7 +20,6 @@ from textseg3d.inference.windows import (
 if TYPE_CHECKING:
     import torch
 
-QUICK_STEP = 0.75  # without ``exact``
 _PEAK = 10  # of the Gaussian before it is rounded to half precision, as in nnU-Net
 
 
@@ -38,23 +37,19 @@ def window_grid(
         shape: voxels of the volume; where it is smaller than a window it is padded evenly, the
             odd voxel at the end.
         size: voxels of a window.
-        exact: steps of at most ``step`` over the whole volume, instead of at least three quarters
-            of a window over ``box``.
+        exact: over the whole volume, instead of over ``box`` along the axes where that takes fewer
+            windows.
         box: first and last voxel [3, 2] of what is worth looking at; None for all of it.
-        step: as a share of the window.
+        step: largest distance of neighbours, as a share of the window.
     """
-    quick = max(step, QUICK_STEP)
     full = [_starts(n, p, step) for n, p in zip(shape, size)]
     total = math.prod(len(s) for s in full)
-    if not exact and box is None:
-        full = [_starts(n, p, quick) for n, p in zip(shape, size)]
-    elif not exact and box is not None:
-        full = [
-            even_starts(max(0, math.floor(low)), min(n - 1, math.ceil(high)), p, quick, n)
-            if n > p
-            else _starts(n, p, quick)
-            for (low, high), n, p in zip(box, shape, size)
-        ]
+    if not exact and box is not None:
+        for axis, ((low, high), n, p) in enumerate(zip(box, shape, size)):
+            first, last = max(0, math.floor(low)), min(n - 1, math.ceil(high))
+            tiled = even_starts(first, last, p, step, n)
+            if len(tiled) < len(full[axis]):
+                full[axis] = tiled
     return WindowGrid((full[0], full[1], full[2]), size, shape, total)
 
 
