@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.linking import Node
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
+from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.numbers import combine
 from textseg3d.text.grammar.refine import (
     Contradiction,
@@ -120,7 +120,22 @@ def _container_spots(node: Node, refiner: Refiner) -> list[Spot]:
             else:
                 merged += spots
         return merged
-    return spots or [spot for chain in chains for spot in chain]
+    return spots or _narrowest(chains, refiner)
+
+
+def _narrowest(chains: Sequence[list[Spot]], refiner: Refiner) -> list[Spot]:
+    """The places of several chains; of two related ones the narrower: "Liver: … in segment 7"."""
+    kept: list[list[Spot]] = []
+    for chain in chains:
+        for at, other in enumerate(kept):
+            if not (chain and other) or not refiner.related(chain[0].concept, other[0].concept):
+                continue
+            if chain[0].concept.name != other[0].concept.name:
+                kept[at] = refiner.merge(chain, other)
+                break
+        else:
+            kept.append(chain)
+    return [spot for chain in kept for spot in chain]
 
 
 def _chain(chain: Sequence[Node], refiner: Refiner) -> list[Spot]:

@@ -26,6 +26,7 @@ _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior 
 _DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
 _BESIDE = frozenset(("anterior to", "posterior to", "lateral to", "medial to", "behind"))
 _BESIDE |= {"ventral to", "dorsal to", "in front of", "just behind", "superficial to"}
+_PARTS = frozenset(("part", "portion", "segment", "division", "third", "section", "half"))
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
@@ -46,6 +47,7 @@ class _Chunker(Ahead):
         self.negation = self.uncertainty = self.historical = False
         self.fresh = False  # whether no name came since the last cue
         self.be = self.question = self.not_next = False
+        self.not_side = False  # whether the next side word is denied
         self.stranger = False  # whether an unknown word stands where a name was due
         self.ignored: list[str] = []
 
@@ -129,6 +131,9 @@ class _Chunker(Ahead):
     # describing words
 
     def _on_side(self, item: Item, at: int) -> None:
+        if self.not_side:  # "the left one only, not the right one"
+            self.not_side = False
+            return
         before = self.items[at - 2 : at]
         if len(before) == 2 and before[1].kind == "compare" and before[0].kind == "side":
             if self.pending.sides:  # "right greater than left" compares, it does not place
@@ -313,6 +318,11 @@ class _Chunker(Ahead):
 
     def _on_neg_attr(self, item: Item, at: int) -> None:
         following = self._next(at, ("filler",))
+        if following is not None and following.kind == "side" and self.phrases:
+            rest = self.items[self.items.index(following) + 1 :]
+            if not any(other.kind in ("mention", "generic", "tail") for other in rest):
+                self.not_side = True
+                return
         if item.text.lower() == "non" and following is not None and following.kind == "unknown":
             return  # "non-dedicated examination"
         if following is not None and following.kind == "attr":
@@ -368,8 +378,10 @@ class _Chunker(Ahead):
 
     def _on_unknown(self, item: Item, at: int) -> None:
         self.ignored.append(item.text)
-        if not any(c.isalpha() for c in item.text):
-            return
+        following = self._next(at, ())
+        part = following is not None and following.text.lower().split(" ")[0] in _PARTS
+        if part or not any(c.isalpha() for c in item.text):
+            return  # "the pterygopalatine part of the maxillary artery"
         plain = is_everyday(item.text.lower()) or item.text.lower().endswith(_ADJECTIVAL)
         sided = self.pending.sides and not item.text.lower().endswith(("ly", *_ADJECTIVAL))
         if self.connected and plain and not sided:  # the side of "left mastectomy" is its own
@@ -463,6 +475,8 @@ class _Chunker(Ahead):
 
 def _asks(item: Item) -> bool:
     if item.kind in ("filler", "question") and item.text.lower().startswith(_POLITE):
+        return True
+    if item.kind == "filler" and item.text.lower().endswith(("volume of", "size of", "length of")):
         return True
     return item.kind == "be" or item.text.lower() in ("can", "could", "does", "do", "did", "has")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 
-from textseg3d.text.grammar.parts import Mention, Phrase, Words
+from textseg3d.text.grammar.nodes import Node, is_level
+from textseg3d.text.grammar.parts import Words
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
@@ -15,117 +15,6 @@ from textseg3d.text.knowledge import Concept, normalise
 
 _LIST = {"and", "or", "comma"}
 _AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
-
-
-@dataclass
-class Node:
-    """A name with everything that belongs to it.
-
-    Attributes:
-        mention: the name itself.
-        before: anatomical names directly before it ("left lower lobe" in "… nodule").
-        words: describing words.
-        links: connectors before it.
-        role: "target", "container", "near", "reading", "sign" or "excluded".
-        containers: places, each a chain from the narrowest outwards.
-        near: neighbours.
-        readings: what a finding is taken for ("mass, suspicious for cancer").
-        exclusions: what is to be left out.
-    """
-
-    mention: Mention
-    before: list[Mention]
-    words: Words
-    links: set[str]
-    negated: bool = False
-    uncertain: bool = False
-    historical: bool = False
-    cued: bool = False
-    role: str = "target"
-    containers: list[list[Node]] = field(default_factory=list)
-    near: list[Node] = field(default_factory=list)
-    readings: list[Node] = field(default_factory=list)
-    exclusions: list[Node] = field(default_factory=list)
-
-    @property
-    def finding(self) -> bool:
-        """Whether the node is a finding or a generic head."""
-        return self.mention.finding
-
-
-def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], list[str]]:
-    """One node per head; names that only describe an unknown word are returned apart."""
-    nodes: list[Node] = []
-    unknown = []
-    stranger: Phrase | None = None  # the place of a word that is not known
-    for phrase in phrases:
-        head = phrase.mentions[-1]
-        if phrase.unknown_head is not None and not head.finding:
-            unknown.append(head.text)  # "renal foobar" is not the kidney
-            if nodes and "in" in phrase.links and not nodes[-1].words.sides:
-                nodes[-1].words.add(Words(sides=phrase.words.sides, listed=phrase.words.listed))
-            continue
-        if "stranger" in phrase.links:
-            unknown.append(head.text)  # nor is "foobar of the kidney"
-            stranger = None if head.finding else phrase
-            continue
-        groups: list[list[Mention]] = [[]]
-        for mention in phrase.mentions:
-            group = groups[-1]
-            if group and not mention.finding and not _belongs(group[-1], mention, refiner):
-                groups.append([])
-            groups[-1].append(mention)
-        for group in groups:
-            nodes.append(_node(group, phrase, refiner, first=group is groups[0]))
-        if stranger is not None and _reads(nodes[-1], stranger, refiner):
-            nodes[-1].containers.append([_node(stranger.mentions, stranger, refiner, first=True)])
-            unknown.remove(stranger.mentions[-1].text)
-        stranger = None
-    return nodes, unknown
-
-
-def _reads(node: Node, stranger: Phrase, refiner: Refiner) -> bool:
-    """Whether a finding names an unknown word: "foobar in the spleen, possibly an infarct"."""
-    if not (node.finding and node.uncertain and node.cued and node.links <= {"comma"}):
-        return False
-    place = refiner.concept(stranger.mentions[-1].forms[0])
-    return not node.before and refiner.composed(node.mention, place) is not None
-
-
-_LEVEL = re.compile(r"[CTLS]\d{1,2}( vertebra|-[CTLS]\d{1,2} disc)")
-
-
-def _is_level(mention: Mention) -> bool:
-    """Whether a name is a level of the spine, which places what it stands beside."""
-    return bool(mention.forms) and _LEVEL.fullmatch(mention.forms[0].concept) is not None
-
-
-def _belongs(one: Mention, other: Mention, refiner: Refiner) -> bool:
-    if _is_level(one) and not _is_level(other):
-        return True
-    related = refiner.related(refiner.concept(one.forms[0]), refiner.concept(other.forms[0]))
-    return related or one.adjective
-
-
-def _node(group: list[Mention], phrase: Phrase, refiner: Refiner, *, first: bool) -> Node:
-    *before, head = group
-    if not head.finding:
-        # "lung, lower lobe" and "lower lobe lung" are about the lobe
-        for index, mention in enumerate(before):
-            concept, own = refiner.concept(head.forms[0]), refiner.concept(mention.forms[0])
-            if own.name != concept.name and refiner.narrower(own, concept):
-                before[index], head = head, mention
-    words = phrase.words if first else Words()
-    return Node(
-        head,
-        before,
-        words,
-        set(phrase.links) if first else {"comma"},
-        phrase.negated,
-        phrase.uncertain,
-        phrase.historical,
-        phrase.cued,
-    )
 
 
 @lru_cache(maxsize=1)
@@ -221,7 +110,7 @@ class Linker:
             anchor.readings.append(node)
         elif not node.finding:
             self._place(node, previous, targets)
-        elif links == {"in"} and anchor.finding and not node.negated and not node.before:
+        elif links == {"in"} and anchor.finding and not node.negated and not node.readings:
             self._within(node)
         elif self._sign(node):
             node.role = "sign"
@@ -237,7 +126,8 @@ class Linker:
         if anchor is None or not anchor.mention.forms or not node.mention.forms:
             return
         node.role = "sign"
-        anchor.words.sides = anchor.words.sides or list(node.words.sides)
+        own = [side for m in node.before for side in (*m.sides, m.forms[0].side) if side]
+        anchor.words.sides = anchor.words.sides or [*(node.words.sides or own[:1])]
         noun = node.mention.forms[0].concept.split(" ")[-1]
         forms = self.refiner.lexicon.named(f"{noun} {anchor.mention.surface}")
         if forms and self.refiner.concept(forms[0]).kind == "finding":
@@ -289,6 +179,9 @@ class Linker:
         if self._described(node):
             node.role = "sign"
             return
+        if "colon" in links and previous is anchor and self._heading(anchor, node):
+            anchor.role = "heading"
+            return
         if not links and previous.role in ("near", "sign", "reading"):
             node.role = previous.role  # "distal to the embolized segmental artery"
             return
@@ -309,8 +202,8 @@ class Linker:
             return
         elif not anchor.finding and previous is anchor:
             apart = not links or (links == {"comma"} and not anchor.words.sides)
-            beside = links <= {"comma"} and not _is_level(anchor.mention)
-            if beside and _is_level(node.mention):
+            beside = links <= {"comma"} and not is_level(anchor.mention)
+            if beside and is_level(node.mention):
                 self._contain(node, targets)  # "neural foramen L4-5 left"
                 anchor.words.sides = anchor.words.sides or node.words.sides
                 node.words.sides = []
@@ -324,13 +217,26 @@ class Linker:
             if alone and self._related(anchor, node) and not anchor.before:
                 self._narrow(anchor, node)
             return
-        elif anchor.finding and not anchor.containers and not anchor.before and previous is anchor:
+        elif anchor.finding and self._placeless(anchor) and previous is anchor:
             if not links or (links <= {"comma", "colon"} and self._plausible(anchor, node)):
                 self._contain(node, targets)
             return
         else:
             return
         node.role = "container"
+
+    def _placeless(self, anchor: Node) -> bool:
+        """Whether no place of a finding was named, save in a heading ("Lungs: nodule LLL")."""
+        own = [chain for chain in anchor.containers if chain[0] is not self.subject]
+        return not own and not anchor.before
+
+    def _heading(self, anchor: Node, node: Node) -> bool:
+        """Whether a name only says what kind of things follow: "wrist bones: lunate, hamate"."""
+        if anchor.finding or anchor.words.sides or anchor.containers:
+            return False
+        kind = self.refiner.concept(anchor.mention.forms[0])
+        one = self.refiner.concept(node.mention.forms[0])
+        return self.refiner.narrower(one, kind) and one.name != kind.name
 
     def _described(self, node: Node) -> bool:
         """Whether a structure only tells about the finding before it: "hernia with colon"."""
@@ -386,10 +292,22 @@ class Linker:
             if previous.role == "target":
                 previous.role = "container"
                 self.subject = previous
+                self._listed_subjects(node, previous)
         elif not (self.subject is not None and links <= _LIST and not node.before):
             self.subject = None
         if self.subject is not None and not node.before:
             node.containers.append([self.subject])
+
+    def _listed_subjects(self, node: Node, last: Node) -> None:
+        """Reads "Liver and spleen: no lesion" as the lesions of both."""
+        at = next(at for at, other in enumerate(self.nodes) if other is last)
+        while at > 0 and self.nodes[at].links and self.nodes[at].links <= _LIST:
+            at -= 1
+            one = self.nodes[at]
+            if one.finding or one.role != "target" or one.containers:
+                return
+            one.role = "container"
+            node.containers.append([one])
 
     def _narrow(self, anchor: Node, node: Node) -> None:
         """Reads "left lung, lower lobe" as the lobe of that lung."""

@@ -19,8 +19,9 @@ from textseg3d.text.grammar.chunks import chunk
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
-from textseg3d.text.grammar.linking import Linker, nodes_of
+from textseg3d.text.grammar.linking import Linker
 from textseg3d.text.grammar.model import ParsedPrompt, PromptTarget, Status
+from textseg3d.text.grammar.nodes import nodes_of
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
 from textseg3d.text.grammar.repeats import without_repeats
