@@ -49,13 +49,20 @@ def parity(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prompt_masks(folder: Path, volume: Any, prompts: list[str]) -> dict[str, NDArray[np.bool_]]:
-    """Reference masks in the order of the file, of prompts that name one known structure."""
+    """Reference masks in the order of the file, of prompts that name one known structure.
+
+    Those that a stage answers are left out: the reference is the main network.
+    """
     from textseg3d.benchmark.reference import reference_masks
     from textseg3d.inference.prompts import Vocabulary
+    from textseg3d.plans.schema import Plans
     from textseg3d.zoo import ModelCard
 
     requests = Vocabulary.of(ModelCard.read(folder)).understand_all(prompts)
-    names = {r.text: r.names[0] for r in requests if r.status == "ok" and len(r.names) == 1}
+    stages = Plans.load(folder / "plans.json").configurations.values()
+    answered = {name for stage in stages for name in stage.answers}
+    single = [r for r in requests if r.status == "ok" and len(r.names) == 1]
+    names = {r.text: r.names[0] for r in single if r.names[0] not in answered}
     masks = reference_masks(folder, volume, list(dict.fromkeys(names.values())))
     return {text: volume.to_source(masks[name].view(np.uint8)) > 0 for text, name in names.items()}
 

@@ -189,14 +189,16 @@ def _dataset(design: RandomNnunet) -> dict[str, Any]:
 
 
 def many_concepts(model: str, folder: Path, count: int) -> Sequence[str]:
-    """A copy of a prompt model whose card claims ``count`` concepts; returns them.
+    """A copy of a prompt model's main network whose card claims ``count`` concepts; returns them.
 
-    The model's own concepts come first. The others are named by the knowledge tree and encoded
-    by the model's text encoder: the model runs for them as for any, without having learnt them.
+    The model's own concepts come first, but for those that a stage answers. The others are named
+    by the knowledge tree and encoded by the model's text encoder: the model runs for them as for
+    any, without having learnt them.
 
     Raises:
         UsageError: for a model without text encoder.
     """
+    from textseg3d.plans.schema import Plans
     from textseg3d.text.bank import EmbeddingBank
     from textseg3d.text.encoder import load_encoder
     from textseg3d.text.knowledge import load_tree
@@ -207,13 +209,18 @@ def many_concepts(model: str, folder: Path, count: int) -> Sequence[str]:
     if not (source / "text").is_dir():
         raise UsageError(f"{model} has no text encoder, which more concepts would need")
     tree = load_tree()
-    names = list(card.concepts)
+    plans = Plans.load(source / "plans.json")
+    answered = {name for stage in plans.stages(plans.main).values() for name in stage.answers}
+    names = [name for name in card.concepts if name not in answered]
     others = (tree.canonical_name(target) for target in tree.labels.values())
-    names += [name for name in dict.fromkeys(others) if name not in names]
+    names += [name for name in dict.fromkeys(others) if name not in {*names, *answered}]
     chosen = tuple(names[:count])
     shutil.copytree(source, folder)
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
+    plans.replace(configurations={plans.main: plans.configuration(plans.main)}).save(
+        folder / "plans.json"
+    )
     EmbeddingBank.build(load_encoder(folder / "text"), chosen).save(folder / "bank.safetensors")
     write_card(folder, replace(card, name=folder.name, concepts=chosen, files={}))
     return chosen
