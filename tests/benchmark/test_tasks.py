@@ -27,12 +27,12 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def closed(tmp_path_factory: pytest.TempPathFactory, scan: Path) -> dict[str, Any]:
     """A random nnU-Net of five classes, and our model folder of it."""
     pytest.importorskip("nnunetv2")
     folder = tmp_path_factory.mktemp("closed")
     design = {"classes": 5, "features": [4, 6, 8], "patch": [32, 24, 32]}
-    return prepare.random_nnunet({"folder": str(folder / "nn"), **design})
+    return prepare.random_nnunet({"folder": str(folder / "nn"), "scan": str(scan), **design})
 
 
 def test_an_enlarged_scan_shows_the_same_thing(scan: Path, tmp_path: Path) -> None:

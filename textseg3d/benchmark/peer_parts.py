@@ -33,6 +33,7 @@ def _measure(bench: Bench, case: ClosedCase) -> None:
         "classes": case.classes,
         "features": sizes.features,
         "patch": sizes.patch,
+        "scan": bench.scan(case.shape, case.spacing_mm),
     }
     title = f"{case.classes} classes"
     made = run_child("random_nnunet", design)
@@ -40,8 +41,7 @@ def _measure(bench: Bench, case: ClosedCase) -> None:
         figures = [("time", None, "s"), ("peak memory", None, "MiB")]
         bench.results.add("peers", f"{title}: nnunetv2", figures, note=made.problem)
         return
-    scan = bench.scan(case.shape, case.spacing_mm)
-    base = {"scan": scan, "device": plan.device}
+    base = {"scan": design["scan"], "device": plan.device}
     ours = {**base, "model": made.reply["model"], "prompts": made.reply["prompts"]}
     runs: dict[str, list[Run]] = {}
     for name, exact in (("textseg3d", False), ("textseg3d --exact", True)):

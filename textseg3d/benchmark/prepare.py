@@ -18,7 +18,9 @@ def enlarge(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def random_nnunet(request: dict[str, Any]) -> dict[str, Any]:
-    """``folder``, ``classes``, ``features``, ``patch``: nnU-Net's folder and ours of it."""
+    """``folder``, ``classes``, ``features``, ``patch``, ``scan``: nnU-Net's folder, and ours."""
+    import shutil
+
     from textseg3d.convert import convert_nnunet
     from textseg3d.zoo import ModelCard
 
@@ -27,6 +29,9 @@ def random_nnunet(request: dict[str, Any]) -> dict[str, Any]:
         int(request["classes"]), tuple(request["features"]), tuple(request["patch"])
     )
     source = weights.write_nnunet(folder / "nnunet", design)
+    model = convert_nnunet(source, folder / "model")
+    weights.fit_last_layer(source, model, Path(request["scan"]))
+    shutil.rmtree(model)
     model = convert_nnunet(source, folder / "model")
     concepts = ModelCard.read(model).concepts
     return {"source": str(source), "model": str(model), "prompts": list(concepts)}

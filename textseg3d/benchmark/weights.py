@@ -9,10 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from textseg3d.errors import MissingDependencyError, UsageError
 
+BEND = 1.5  # largest bias of a norm in the finest stages
+SAMPLES = 40_000  # voxels that are clustered
+ROUNDS = 12  # of k-means
 FAMILY = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-SKIP_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,10 @@ def class_labels(count: int) -> list[str]:
 def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
     """Write an nnU-Net results folder, as its trainer leaves it (plans, dataset, fold_0).
 
-    The weights are nnU-Net's own initialisation with two changes that make masks blobs, as
-    those of trained networks are, instead of noise: transposed convolutions and those of the two
-    finest decoder stages are constant over their kernel, and the skip connections of these two
-    count for little.
+    The weights are nnU-Net's own initialisation, with two changes. Convolutions of the finest
+    stages and transposed ones are constant over their kernel, which makes features smooth. Norms
+    of the finest stages have a bias, so that features bend at different intensities. What the
+    last layer makes of the features is settled by :func:`fit_last_layer`.
 
     Raises:
         MissingDependencyError: without nnunetv2.
@@ -123,17 +128,100 @@ def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
 
 
 def _smooth(weights: dict[str, Any], stages: int) -> dict[str, Any]:
-    finest = tuple(f"decoder.stages.{stage}.convs." for stage in (stages - 2, stages - 3))
+    import torch
+
+    finest = ("encoder.stages.0.", f"decoder.stages.{stages - 2}.convs.")
+    generator = torch.Generator().manual_seed(0)
     changed = set()
     for name, tensor in weights.items():
-        if tensor.dim() != 5 or tensor.data_ptr() in changed:  # one weight has several names
+        if tensor.data_ptr() in changed:  # one weight has several names
             continue
         changed.add(tensor.data_ptr())
-        if "transpconvs" in name or name.startswith(finest):
+        if tensor.dim() == 5 and ("transpconvs" in name or name.startswith(finest)):
             tensor.copy_(tensor.mean(dim=(2, 3, 4), keepdim=True).expand_as(tensor))
-        if name.startswith(finest) and ".convs.0." in name:
-            tensor[:, tensor.shape[1] // 2 :] *= SKIP_SHARE
+        if name.startswith(finest) and name.endswith("norm.bias"):
+            tensor.uniform_(-BEND, BEND, generator=generator)
     return weights
+
+
+def fit_last_layer(source: Path, model: Path, scan: Path) -> None:
+    """Give an nnU-Net's last layer the classes that its features fall into on a scan.
+
+    The features of all voxels, means over half-overlapping windows as the predictors take them,
+    are clustered (k-means, with a seed), and each class stands for the voxels that are nearest
+    to its centre; the largest cluster is the background. So the network decides for what it can
+    tell apart best, and every class is somewhere.
+
+    Args:
+        source: nnU-Net's results folder; its checkpoint is rewritten.
+        model: the same, converted.
+        scan: what to fit to.
+    """
+    import torch
+
+    features = _features(model, scan)
+    path = source / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    weights = checkpoint["network_weights"]
+    last = max(n for n in weights if n.startswith("decoder.seg_layers.") and n.endswith("weight"))
+    classes = len(weights[last])
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    centres = _clusters((features - mean) / scale, classes)
+    bias = -(centres**2).sum(axis=1) / 2 - centres @ (mean / scale)
+    for name, values in ((last, centres / scale), (last.replace("weight", "bias"), bias)):
+        weights[name].copy_(torch.tensor(values, dtype=torch.float32).view_as(weights[name]))
+    torch.save(checkpoint, path)
+
+
+def _features(model: Path, scan: Path) -> NDArray[np.float64]:
+    """What the last layer sees of some voxels of a scan [n, channels]."""
+    import torch
+
+    from textseg3d.inference.closed.engine import load_closed
+    from textseg3d.inference.closed.prepare import prepare
+    from textseg3d.inference.closed.windows import PlaneSum, importance
+    from textseg3d.inference.device import autocast, choose_runtime
+    from textseg3d.io import read_volume
+
+    loaded, runtime = load_closed(model), choose_runtime("cpu")
+    network: Any = loaded.networks[0]
+    channels = network.decoder.seg_layers[-1].in_channels
+    network.decoder.seg_layers[-1] = torch.nn.Identity()
+    rng = np.random.default_rng(0)
+    chosen = []
+    with torch.inference_mode():
+        image = prepare(read_volume(scan), loaded.spec, exact=True)
+        sums = PlaneSum(image.grid, channels, importance(image.grid.size))
+        rows = image.grid.starts[0]
+        for row, first in enumerate(rows):
+            for start in (s for s in image.grid if s[0] == first):
+                inside, window = image.grid.clip(start)
+                x = torch.zeros((1, 1, *image.grid.size))
+                x[0][(slice(None), *window)] = image.inputs[(slice(None), *inside)]
+                with autocast(runtime):
+                    sums.add(start, network(x)[0])
+            for plane in sums.take(rows[row + 1] if row + 1 < len(rows) else None):
+                voxels = plane.flatten(1).T.double().numpy()
+                count = min(len(voxels), SAMPLES // image.grid.shape[0] + 1)
+                chosen.append(voxels[rng.choice(len(voxels), count, replace=False)])
+    return np.concatenate(chosen)
+
+
+def _clusters(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Centres [count, channels] of k-means, the largest cluster's first."""
+    rng = np.random.default_rng(0)
+    centres = points[rng.choice(len(points), 1)]
+    distance = ((points - centres[0]) ** 2).sum(axis=1)
+    while len(centres) < count:  # k-means++
+        new = points[rng.choice(len(points), p=distance / distance.sum())]
+        centres = np.vstack([centres, new])
+        distance = np.minimum(distance, ((points - new) ** 2).sum(axis=1))
+    for _ in range(ROUNDS):
+        nearest = (points @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
+        for k in np.unique(nearest):
+            centres[k] = points[nearest == k].mean(axis=0)
+    sizes = np.bincount(nearest, minlength=count)
+    return np.asarray(centres[np.argsort(-sizes, kind="stable")])
 
 
 def _plans(design: RandomNnunet) -> dict[str, Any]:
