@@ -1,6 +1,6 @@
 import numpy as np
 
-from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.masks import PackedMask, whole_bytes
 
 SHAPE = (7, 9, 11)
 
@@ -30,3 +30,26 @@ def test_union_with_nothing():
     one = np.zeros(SHAPE, bool)
     one[3, 4, 5] = True
     assert np.array_equal(PackedMask.union([nothing, packed(one)]).array(), one)
+
+
+def test_rows_of_whole_bytes_are_combined_as_bytes():
+    rng = np.random.default_rng(3)
+    shape = (6, 7, 40)
+    masks = []
+    for x in (slice(8, 24), slice(16, 40), slice(0, 8)):
+        full = np.zeros(shape, bool)
+        box = (slice(*sorted(rng.choice(7, 2, replace=False))), slice(1, 6), x)
+        full[box] = rng.random(full[box].shape) > 0.4
+        bytewise, plain = PackedMask.pack(shape, box, full[box]), packed(full)
+        assert bytewise.aligned
+        assert np.array_equal(np.unpackbits(bytewise.rows, axis=2), full[box])
+        masks.append((full, bytewise, plain))
+    for full, *forms in masks:
+        for other, *others in masks:
+            for one in forms:
+                for two in others:
+                    assert one.shared(two) == np.count_nonzero(full & other)
+                    assert np.array_equal(PackedMask.union([one, two]).array(), full | other)
+    assert whole_bytes(slice(9, 30), 40) == slice(8, 32)
+    assert whole_bytes(slice(9, 30), 31) == slice(9, 30)
+    assert whole_bytes(slice(0, 40), 40) == slice(0, 40)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+from textseg3d.inference import measure
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import axial_diameter_mm, measure_instances, side_warning
+from textseg3d.inference.result import PromptResult
 from textseg3d.io import volume_from_array
 
 
@@ -59,3 +61,30 @@ def test_wrong_side_is_said():
     assert side_warning("right lung", "right", packed(mask), None, 40) is None
     assert side_warning("right lung", "right", packed(mask), np.full(10, np.nan), 40) is None
     assert side_warning("left lung", "left", packed(mask[:, :, ::-1]), midline, 40)
+
+
+def test_instances_are_measured_when_somebody_looks(monkeypatch):
+    full = np.zeros((5, 6, 7), bool)
+    full[1, 1:3, 1:3] = full[3, 4, 5] = True
+    scan = np.arange(full.size, dtype=np.int16).reshape(full.shape)
+    volume = volume_from_array(scan[None].transpose(0, 3, 2, 1), np.eye(4))
+    box = tuple(slice(0, n) for n in full.shape)
+    mask = PackedMask.pack(full.shape, box, full)
+    calls, real = [], measure.measure_instances
+    monkeypatch.setattr(measure, "measure_instances", lambda *a: calls.append(1) or real(*a))
+    found = measure.Instances(mask, volume)
+    assert not calls
+    expected = tuple(real(mask, volume)[0])
+    assert tuple(found) == expected
+    assert (len(found), found.total, bool(found)) == (2, 2, True)
+    assert found[0] == expected[0]
+    assert found[:1] == expected[:1]
+    assert found == expected
+    assert found == measure.Instances(mask, volume)
+    assert found != measure.Instances(PackedMask.empty(full.shape), volume)
+    assert len(calls) == 3
+    result = PromptResult("x", "ok", 1.0, mask, found, (), ("a",), volume)
+    assert result.remarks == ("a",)
+    monkeypatch.setattr(measure, "MAX_INSTANCES", 1)
+    few = PromptResult("x", "ok", 1.0, mask, measure.Instances(mask, volume), (), (), volume)
+    assert "2 components" in few.remarks[0]

@@ -43,3 +43,11 @@ def test_components_of_winding_shapes(seed):
     runs = Runs.of(mask)
     assert number == count > 3
     assert np.array_equal(component + 1, labels[runs.z, runs.y, runs.first])
+
+
+def test_runs_as_a_mask_again():
+    rng = np.random.default_rng(5)
+    for share in (0.02, 0.5, 0.97, 1.0):
+        mask = rng.random((4, 5, 6)) < share
+        assert np.array_equal(Runs.of(mask).mask(), mask)
+    assert not Runs.of(np.zeros((2, 3, 4), bool)).mask().any()

@@ -13,6 +13,7 @@ from textseg3d.inference.windows import (
     even_starts,
     gaussian,
     shares,
+    tile,
     tile_body,
 )
 
@@ -70,6 +71,37 @@ def test_aligned_starts_are_whole_blocks_apart(n, size, step, data):
             assert starts[-1] + size <= n
         else:
             assert abs(-starts[0] - (starts[-1] + size - n)) <= 1
+
+
+@given(
+    shape=st.tuples(*[st.integers(20, 300)] * 3), step=st.sampled_from([0.5, 0.75]), data=st.data()
+)
+def test_windows_are_longer_only_where_that_is_less_work(shape, step, data):
+    first = np.array([data.draw(st.integers(0, n // 3)) for n in shape])
+    last = np.array([data.draw(st.integers(n // 2, n - 1)) for n in shape])
+    box = np.stack([first, last], axis=1)
+    size = (64, 128, 128)
+    grid, plain = (f(shape, size, step, box, False) for f in (tile_body, tile))
+    assert len(grid) in (1, len(plain))
+    if grid.size != size:
+        assert len(grid) == 1
+        assert np.prod(grid.size) < len(plain) * np.prod(size)
+    assert grid.total == plain.total
+    assert grid.aligned
+    assert np.prod(grid.size) <= 1.6 * np.prod(size)
+    assert grid.size[0] == 64  # a quarter more is no multiple of 32
+    for part, (low, high) in zip(grid.region, box):
+        assert part.start <= low
+        assert part.stop > high
+
+
+def test_a_torso_takes_one_window():
+    box = np.array([[-4.0, 153.0], [16.0, 119.0], [-4.0, 140.0]])
+    grid = tile_body((150, 137, 137), (128, 128, 128), 0.75, box, False)
+    assert (len(grid), grid.size) == (1, (160, 128, 160))
+    assert len(tile((150, 137, 137), (128, 128, 128), 0.75, box, False)) == 4
+    exact = tile_body((150, 137, 137), (128, 128, 128), 0.75, box, True)
+    assert exact.size == (128, 128, 128)
 
 
 def test_a_small_volume_is_padded_on_both_sides():

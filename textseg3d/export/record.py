@@ -75,7 +75,7 @@ def prompt_record(result: PromptResult, mask: str | None) -> dict[str, Any]:
         "instances": [instance.to_json() for instance in result.instances],
         "composed": [dict(step) for step in result.composed],
         **({"findings": [dict(f) for f in result.findings]} if result.findings else {}),
-        "warnings": list(result.warnings),
+        "warnings": list(result.remarks),
     }
 
 

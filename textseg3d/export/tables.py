@@ -71,7 +71,7 @@ def _row(case: str, result: PromptResult) -> dict[str, Any]:
             f"largest_centroid_{axis}_mm_lps": None if c is None else round(c, 2)
             for axis, c in zip("xyz", centre)
         },
-        "warnings": "; ".join(result.warnings),
+        "warnings": "; ".join(result.remarks),
     }
 
 

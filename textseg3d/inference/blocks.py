@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.head import Weights, prepare_rows
+from textseg3d.inference.head import Weights, chunk_size, prepare_rows
 from textseg3d.inference.windows import BLOCK, Triple, WindowGrid
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 MARGIN = 3.0
 """In logits. See docs/performance.md for how many voxels this changes."""
+PROMPTS = 16
+"""At once: they share the features of the blocks that they look at."""
 _HALF = BLOCK // 2
-_TOGETHER = 128  # blocks of one product
+_TOGETHER = 64  # blocks of one product
 Bools = NDArray[np.bool_]
 
 
@@ -63,8 +66,9 @@ class _Window:
         place: its first block on the grid of blocks, of which layer 0 is the first that counts.
         layers: blocks along z of the window that count.
         half: float32 [P, D/2 + 2, H/2 + 2, W/2 + 2], logits of stride 2, edges repeated.
-        query: [n, C] of the full-resolution features.
+        query: [n, C] of the full-resolution features, whole chunks.
         weights: float32 [D], [H], [W].
+        alone: no other window overlaps it, so that all weights are 1.
     """
 
     asked: Asked
@@ -73,6 +77,7 @@ class _Window:
     half: Tensor
     query: Tensor
     weights: Weights
+    alone: bool
 
 
 def block_logits(
@@ -89,7 +94,7 @@ def block_logits(
     Args:
         grid: aligned windows.
         reaching: windows that reach into the planes, in order, and their weights.
-        prompts: rows of the answers, at most a chunk.
+        prompts: rows of the answers, at most :data:`PROMPTS`.
         planes: first, and the one after the last.
         margin: see :data:`MARGIN`; None computes everything.
         whole: all logits are wanted, too.
@@ -134,13 +139,21 @@ def _window(
     first: int,
     end: int,
 ) -> _Window:
+    import torch
     from torch.nn.functional import pad
 
-    rows = prepare_rows(asked.window, asked.answer, prompts)
-    half = pad(rows.half[: rows.count, None], (1,) * 6, mode="replicate")[:, 0]
+    size = chunk_size(asked.window.fine.device)
+    halves, queries = [], []
+    for begin in range(0, len(prompts), size):
+        rows = prepare_rows(asked.window, asked.answer, prompts[begin : begin + size])
+        halves.append(pad(rows.half[: rows.count, None], (1,) * 6, mode="replicate")[:, 0])
+        queries.append(rows.fine)
+    half = halves[0] if len(halves) == 1 else torch.cat(halves)
     z, y, x = ((s - o[0]) // BLOCK for s, o in zip(asked.window.start, grid.starts))
     layers = slice(max(0, first - z), min(grid.size[0] // BLOCK, end - z))
-    return _Window(asked, (z - first, y, x), layers, half, rows.fine, weights)
+    alone = all(len(starts) == 1 for starts in grid.starts)
+    query = torch.cat(queries)
+    return _Window(asked, (z - first, y, x), layers, half, query, weights, alone)
 
 
 def _states(
@@ -208,38 +221,82 @@ def _evaluate(windows: Sequence[_Window], jobs: tuple[Any, ...], *, divide: bool
         chosen = np.flatnonzero(inside)
         prompt = jobs[0][chosen]
         block = [axis[chosen] - place for axis, place in zip(jobs[1:], window.place)]
+        values = _fine(window, prompt, block)
         for begin in range(0, len(chosen), _TOGETHER):
             part = slice(begin, begin + _TOGETHER)
             count = len(chosen[part])
-            padded = [np.resize(a[part], _TOGETHER) for a in (prompt, *block)]
-            at = [torch.from_numpy(np.ascontiguousarray(a)) for a in padded]
-            weight = _weights(window, at)
+            at = [torch.from_numpy(np.resize(a[part], _TOGETHER)) for a in (prompt, *block)]
             into = torch.from_numpy(chosen[part])
-            values = _values(window, at).mul_(weight)
-            sums.index_add_(0, into, values.view(_TOGETHER, -1)[:count])
-            if cover is not None:
-                cover.index_add_(0, into, weight.reshape(_TOGETHER, -1)[:count])
+            logits = _add_coarse(window, at, values[part])
+            if not window.alone:
+                weight = _weights(window, at[1:])[:count]
+                logits *= weight
+                if cover is not None:
+                    cover.index_add_(0, into, weight.reshape(count, -1))
+            sums.index_add_(0, into, logits.view(count, -1))
     return sums if cover is None else sums.div_(cover)
 
 
-def _values(window: _Window, at: Sequence[Tensor]) -> Tensor:
-    """Logits [n, 8, 64] of blocks of a window: prompt and block (z, y, x), each [n]."""
+def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np.int64]]) -> Tensor:
+    """Products of queries with full-resolution features, [n, 8, 64], in blocks of a window.
+
+    Features of a block are taken once for all prompts; a product has :data:`_TOGETHER` blocks and
+    a chunk of prompts.
+    """
     import torch
 
-    prompt, z, y, x = at
     fine = window.asked.window.fine
-    channels, _, height, width = fine.shape[1:]
+    channels, depth, height, width = fine.shape[1:]
     across = width // BLOCK
     table = fine[0].permute(1, 2, 3, 0).reshape(-1, BLOCK * channels)
-    rows = ((z * BLOCK * height + y * BLOCK) * across + x)[:, None] + _row_offsets(height, across)
-    features = table.index_select(0, rows.view(-1)).view(-1, channels)
-    dots = (features @ window.query.T).view(len(prompt), BLOCK**3, -1)
-    dot = dots[torch.arange(len(prompt)), :, prompt].float()
+    found = torch.empty((len(prompt), BLOCK**2, BLOCK))
+    size = chunk_size(fine.device)
+    matrices: dict[int, Tensor] = {}
+    places = np.ravel_multi_index(tuple(block), (depth // BLOCK, height // BLOCK, across))
+    blocks, rank = np.unique(places, return_inverse=True)
+    order = np.lexsort((prompt // size, rank // _TOGETHER))
+    key = (rank // _TOGETHER * (len(window.query) + 1) + prompt // size)[order]
+    edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
+    tile, features = -1, table
+    for first, end in pairwise(edges.tolist()):
+        own = order[first:end]
+        chunk = int(prompt[own[0]]) // size
+        if rank[own[0]] // _TOGETHER != tile:
+            tile = int(rank[own[0]]) // _TOGETHER
+            z, y, x = np.unravel_index(
+                np.resize(blocks[tile * _TOGETHER : (tile + 1) * _TOGETHER], _TOGETHER),
+                (depth // BLOCK, height // BLOCK, across),
+            )
+            begin = torch.from_numpy((z * BLOCK * height + y * BLOCK) * across + x)
+            rows = begin[:, None] + _row_offsets(height, across)
+            features = table.index_select(0, rows.view(-1))
+        if chunk not in matrices:
+            matrices[chunk] = _by_rows(window.query[chunk * size : (chunk + 1) * size])
+        product = (features @ matrices[chunk]).view(_TOGETHER, BLOCK**2, size, BLOCK)
+        which, slot = (
+            torch.from_numpy(a) for a in (rank[own] - tile * _TOGETHER, prompt[own] - chunk * size)
+        )
+        found[torch.from_numpy(own)] = product.transpose(1, 2)[which, slot].float()
+    return found.view(len(prompt), BLOCK, BLOCK**2)
+
+
+def _by_rows(queries: Tensor) -> Tensor:
+    """The products of queries [n, C] with each voxel of a row of eight, as a matrix [8C, 8n]."""
+    import torch
+
+    count, channels = queries.shape
+    matrix = queries.new_zeros((BLOCK, channels, count, BLOCK))
+    each = torch.arange(BLOCK)
+    matrix[each, :, :, each] = queries.T
+    return matrix.view(BLOCK * channels, count * BLOCK)
+
+
+def _add_coarse(window: _Window, at: Sequence[Tensor], logits: Tensor) -> Tensor:
+    """Add upsampled logits of stride 2 of prompts and blocks (z, y, x), each [n], to [m, 8, 64]."""
     cells = window.half.unfold(1, _HALF + 2, _HALF).unfold(2, _HALF + 2, _HALF)
-    patches = cells.unfold(3, _HALF + 2, _HALF)[prompt, z, y, x]
+    patches = cells.unfold(3, _HALF + 2, _HALF)[tuple(at)]
     planes = patches.reshape(-1, (_HALF + 2) ** 2) @ _doubling()
-    planes = planes.view(len(prompt), _HALF + 2, BLOCK**2)
-    logits = dot.view(len(prompt), BLOCK, BLOCK**2)
+    planes = planes.view(-1, _HALF + 2, BLOCK**2)[: len(logits)]
     centre = planes[:, 1:-1] * 0.75
     logits[:, 0::2] += centre + planes[:, :-2] * 0.25
     logits[:, 1::2] += centre + planes[:, 2:] * 0.25
@@ -248,7 +305,7 @@ def _values(window: _Window, at: Sequence[Tensor]) -> Tensor:
 
 def _weights(window: _Window, at: Sequence[Tensor]) -> Tensor:
     """Weights [n, 8, 64] of the voxels of blocks."""
-    along = [w.view(-1, BLOCK)[i] for w, i in zip(window.weights, at[1:])]
+    along = [w.view(-1, BLOCK)[i] for w, i in zip(window.weights, at)]
     plane = (along[1][:, :, None] * along[2][:, None]).flatten(1)
     return along[0][:, :, None] * plane[:, None]
 

@@ -285,7 +285,7 @@ def dice(a: PackedMask, b: PackedMask) -> float:
     total = a.voxels + b.voxels
     if not total:
         return 1.0
-    return 2 * (total - PackedMask.union([a, b]).voxels) / total
+    return 2 * a.shared(b) / total
 
 
 def compose(

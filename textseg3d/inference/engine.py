@@ -25,12 +25,12 @@ from textseg3d.inference.device import autocast
 from textseg3d.inference.head import chunk_size
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory
-from textseg3d.inference.planning import check_memory, plan_image
+from textseg3d.inference.planning import check_memory, plan_image, window_fits
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.resampling import native_order as native_order
 from textseg3d.inference.resampling import resample_scan
 from textseg3d.inference.spill import spill
-from textseg3d.inference.windows import Triple, WindowGrid, WindowPolicy
+from textseg3d.inference.windows import Triple, WindowGrid, WindowPolicy, tile
 
 if TYPE_CHECKING:
     import torch
@@ -259,9 +259,12 @@ class Engine:
     def grid(self, shape: Triple, box: NDArray[np.float64], *, exact: bool) -> WindowGrid:
         """Windows over a box [3, 2] of a volume on the network's grid."""
         configuration = self.configuration
-        return self.window_policy(
-            shape, configuration.patch_size, configuration.window_step, box, exact
-        )
+        patch, step = configuration.patch_size, configuration.window_step
+        grid = self.window_policy(shape, patch, step, box, exact)
+        if exact or grid.size == tuple(patch):
+            return grid
+        fits = window_fits(configuration, self.runtime, shape, grid.size)
+        return grid if fits else tile(shape, patch, step, box, exact)
 
     def planned(self, image: PromptImage) -> PromptImage:
         """The image with its memory planned.

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from textseg3d.inference.engine import WindowFeatures
     from textseg3d.networks.prompt_unet import PromptAnswer
 
-_CPU_CHUNK, _GPU_CHUNK = 4, 32
+_CPU_CHUNK, _GPU_CHUNK = 8, 32
 
 Weights = tuple["Tensor", "Tensor", "Tensor"]
 
 
 def chunk_size(device: torch.device) -> int:
-    """Rows of every product of prompts with features: on a CPU four cost about what one costs."""
+    """Rows of every product of prompts with features: on a CPU eight cost about what one costs."""
     return _GPU_CHUNK if device.type == "cuda" else _CPU_CHUNK
 
 

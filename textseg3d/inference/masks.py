@@ -42,10 +42,16 @@ class PackedMask:
         filled = [m for m in masks if m.bits.size]
         if len(filled) <= 1:
             return filled[0] if filled else masks[0]
-        box = tuple(
+        z, y, x = (
             slice(min(m.box[a].start for m in filled), max(m.box[a].stop for m in filled))
             for a in range(3)
         )
+        box = z, y, x
+        if all(m.aligned for m in filled):
+            bits = np.zeros((z.stop - z.start, y.stop - y.start, (x.stop - x.start) // 8), np.uint8)
+            for mask in filled:
+                bits[_inside(mask.box, box)] |= mask.rows
+            return cls(masks[0].shape, box, bits.ravel())
         crop = np.zeros([s.stop - s.start for s in box], dtype=bool)
         for mask in filled:
             inside = tuple(
@@ -53,6 +59,30 @@ class PackedMask:
             )
             crop[inside] |= mask.crop()
         return cls.pack(masks[0].shape, (box[0], box[1], box[2]), crop)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether rows of the box are whole bytes of the volume's rows."""
+        x = self.box[2]
+        return not (x.start % 8 or x.stop % 8)
+
+    @property
+    def rows(self) -> NDArray[np.uint8]:
+        """The bits of an aligned mask, [z, y, x / 8]."""
+        z, y, x = (s.stop - s.start for s in self.box)
+        return self.bits.reshape(z, y, x // 8)
+
+    def shared(self, other: PackedMask) -> int:
+        """Voxels that both masks have."""
+        z, y, x = (
+            slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(self.box, other.box)
+        )
+        if any(s.start >= s.stop for s in (z, y, x)):
+            return 0
+        if self.aligned and other.aligned:
+            mine, theirs = (m.rows[_inside((z, y, x), m.box)] for m in (self, other))
+            return _count(mine & theirs)
+        return int(np.count_nonzero(self.content((z, y, x)) & other.content((z, y, x))))
 
     def crop(self) -> NDArray[np.bool_]:
         """The content of the box."""
@@ -97,7 +127,25 @@ class PackedMask:
     @property
     def voxels(self) -> int:
         """Number of True voxels."""
-        return int(np.bitwise_count(self.bits).sum()) if _HAS_COUNT else int(self.crop().sum())
+        return _count(self.bits)
+
+
+def whole_bytes(x: slice, width: int) -> slice:
+    """A range of x widened so that rows are whole bytes, if the volume's width allows it."""
+    stop = -(-x.stop // 8) * 8
+    return slice(x.start // 8 * 8, stop) if stop <= width else x
+
+
+def _inside(box: Box, outer: Box) -> Box:
+    """Where an aligned box lies in the bytes of another."""
+    z, y, x = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer))
+    return z, y, slice(x.start // 8, x.stop // 8)
+
+
+def _count(bits: NDArray[np.uint8]) -> int:
+    if _HAS_COUNT:
+        return int(np.bitwise_count(bits).sum())
+    return int(np.unpackbits(bits).sum())
 
 
 _HAS_COUNT = hasattr(np, "bitwise_count")

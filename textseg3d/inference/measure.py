@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,50 @@ class Instance:
             "longest_axial_diameter_mm": round(self.longest_axial_diameter_mm, 2),
             "mean_hu": round(self.mean_hu, 2),
         }
+
+
+class Instances(Sequence[Instance]):
+    """The components of a mask, largest first; measured when somebody looks.
+
+    Args:
+        mask: on the scan's grid.
+        volume: the scan.
+    """
+
+    def __init__(self, mask: PackedMask, volume: Volume) -> None:
+        self._mask, self._volume = mask, volume
+
+    @cached_property
+    def _measured(self) -> tuple[tuple[Instance, ...], int]:
+        found, count = measure_instances(self._mask, self._volume)
+        return tuple(found), count
+
+    @property
+    def total(self) -> int:
+        """Components in all; more than :data:`MAX_INSTANCES` are not listed."""
+        return self._measured[1]
+
+    @overload
+    def __getitem__(self, index: int) -> Instance: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Instance, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Instance | tuple[Instance, ...]:
+        return self._measured[0][index]
+
+    def __len__(self) -> int:
+        return len(self._measured[0])
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Instances):
+            return self is other or self._measured == other._measured
+        return isinstance(other, tuple) and self._measured[0] == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._measured[0])
 
 
 def voxel_ml(volume: Volume) -> float:

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def workers() -> int:
+    """As many threads as torch may use; one where nothing has needed torch yet."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
+
+
+class Background:
+    """Work in threads beside that of the caller; with one worker it is done at once.
+
+    A context manager; leaving it gives up what has not begun.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._pending: list[Future[Any]] = []
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def start(self, function: Callable[[], Any]) -> None:
+        """Begin some work."""
+        if self._pool is None:
+            function()
+        else:
+            self._pending.append(self._pool.submit(function))
+
+    def wait(self) -> None:
+        """Until all work is done; what it raised is raised here."""
+        pending, self._pending = self._pending, []
+        for future in pending:
+            future.result()
 
 
 def in_order(

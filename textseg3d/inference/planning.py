@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textseg3d.errors import MemoryBudgetError
 from textseg3d.inference.head import chunk_size
 from textseg3d.inference.memory import Costs, MemoryPlan, available_bytes, plan_memory
 from textseg3d.inference.windows import Triple
@@ -40,6 +41,25 @@ def check_memory(
     plan_memory(costs, [1], 1, shape[0], room, name)
 
 
+def window_fits(
+    configuration: Configuration, runtime: Runtime, shape: Triple, size: Triple
+) -> bool:
+    """Whether there is memory for windows of a size, one after the other, over a whole scan.
+
+    Args:
+        configuration: of the network.
+        runtime: device and limit.
+        shape: of the network's grid.
+        size: of the windows.
+    """
+    room, name = available_bytes(runtime.device, runtime.max_memory_bytes)
+    costs = image_costs(configuration, runtime, shape, shape, size)
+    try:
+        return plan_memory(costs, [1], 1, shape[0], room, name).kept == "memory"
+    except MemoryBudgetError:
+        return False
+
+
 def plan_image(
     configuration: Configuration, runtime: Runtime, image: PromptImage, *, keep_all: bool = False
 ) -> MemoryPlan:
@@ -55,7 +75,7 @@ def plan_image(
         MemoryBudgetError: if nothing fits.
     """
     grid = image.grid
-    costs = image_costs(configuration, runtime, image.scan_shape, grid.shape)
+    costs = image_costs(configuration, runtime, image.scan_shape, grid.shape, grid.size)
     costs = replace(costs, fixed=max(0, costs.fixed - image.x.numel() * 4))  # that is there now
     starts = grid.starts[0]
     count = Counter(z for z, _, _ in grid)
@@ -69,7 +89,11 @@ def plan_image(
 
 
 def image_costs(
-    configuration: Configuration, runtime: Runtime, scan_shape: Triple, shape: Triple
+    configuration: Configuration,
+    runtime: Runtime,
+    scan_shape: Triple,
+    shape: Triple,
+    size: Triple | None = None,
 ) -> Costs:
     """Bytes of the parts. Activations are those of the full-resolution convolutions.
 
@@ -78,12 +102,13 @@ def image_costs(
         runtime: device and precision.
         scan_shape: (D, H, W) of the scan.
         shape: of the network's grid.
+        size: of the windows; that of the configuration's patch without.
     """
     arguments = configuration.architecture.arch_kwargs
     fine, widths = int(arguments.get("feature_channels", 24)), arguments.get("widths", (32, 64))
     inputs, channels = configuration.network_channels, len(configuration.intensity)
     item = 4 if runtime.autocast is None else 2
-    patch = math.prod(configuration.patch_size)
+    patch = math.prod(size or configuration.patch_size)
     masks = scan_shape[1] * scan_shape[2] * math.ceil(scan_shape[0] / shape[0])
     return Costs(
         fixed=math.prod(shape) * 4 * (inputs + 2 * channels) + _SMALL_THINGS,

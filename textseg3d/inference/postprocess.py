@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import ModelError, PlansError
 from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.measure import runs_of
+from textseg3d.inference.runs import Runs
 from textseg3d.io.atomic import atomic_path
 from textseg3d.plans.jsonio import from_json, to_json
 
@@ -92,12 +94,18 @@ def clean(
         spacing_mm: (z, y, x).
         rule: for it.
     """
-    import cc3d
+    left = _rest(Runs.of(mask), spacing_mm, rule)
+    return mask if left is None else left
 
-    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-    sizes = np.bincount(labels.ravel())[1:]
+
+def _rest(
+    runs: Runs, spacing_mm: tuple[float, float, float], rule: Rule
+) -> NDArray[np.bool_] | None:
+    """What the rule leaves of a mask; None if that is all of it."""
+    label, count = runs.components()
+    sizes = np.bincount(label, runs.length, count).astype(np.int64)
     kept = rule.keeps(sizes, float(np.prod(spacing_mm)) / 1000.0)
-    return np.concatenate([[False], kept])[labels]
+    return None if kept.all() else runs[kept[label]].mask()
 
 
 def clean_packed(
@@ -106,4 +114,5 @@ def clean_packed(
     """The same for a packed mask; without a rule it is the mask itself."""
     if rule is None or not mask.bits.size:
         return mask
-    return PackedMask.pack(mask.shape, mask.box, clean(mask.crop(), spacing_mm, rule))
+    left = _rest(runs_of(mask), spacing_mm, rule)
+    return mask if left is None else PackedMask.pack(mask.shape, mask.box, left)

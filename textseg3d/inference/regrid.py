@@ -10,16 +10,17 @@ that a voxel gets the same bits whatever part of the volume is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.masks import PackedMask, whole_bytes
 
 Triple = tuple[int, int, int]
 Float = np.float32
-_CELLS = 8192  # interpolated at once
+_CELLS = 2048  # interpolated at once; what they need stays in the cache
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,10 @@ def mask_of_planes(
     box = [m.touched_by(int(hit[0]), int(hit[-1])) for m, hit in zip(maps, hits)]
     if any(s.start == s.stop for s in box):  # a coarse output can step over every positive sample
         return PackedMask.empty(shape)
-    crop = _decided([m.part(s) for m, s in zip(maps, box)], logits, positive)
-    z, y, x = box
+    wide = whole_bytes(box[2], shape[2])
+    around = box[2].start - wide.start, wide.stop - box[2].stop
+    crop = _decided([m.part(s) for m, s in zip(maps, box)], logits, positive, around)
+    z, y, x = *box[:2], wide
     return PackedMask.pack(shape, (slice(z.start + first, z.stop + first), y, x), crop)
 
 
@@ -119,58 +122,80 @@ class AxisCells:
 
 
 def _decided(
-    maps: list[AxisMap], logits: NDArray[Float], positive: NDArray[np.bool_]
+    maps: list[AxisMap],
+    logits: NDArray[Float],
+    positive: NDArray[np.bool_],
+    around: tuple[int, int],
 ) -> NDArray[np.bool_]:
-    """Whether each output is positive; interpolates only in cells whose corners disagree."""
+    """Whether each output is positive; interpolates only in cells whose corners disagree.
+
+    ``around`` is how many columns of False there are to be before and after.
+    """
     first = [int(m.low[0]) for m in maps]
     part = tuple(slice(f, int(m.high[-1]) + 1) for f, m in zip(first, maps))
     maps = [AxisMap(m.low - f, m.high - f, m.weight) for f, m in zip(first, maps)]
-    every = some = positive[part]
-    for axis in range(3):
-        last = every.shape[axis] - 1
-        high = np.minimum(np.arange(last + 1) + 1, last)
-        every = every & every.take(high, axis)
-        some = some | some.take(high, axis)
-    crop = every
-    for axis in (2, 1, 0):  # rows and planes are copied whole
+    every, some = positive[part].copy(), positive[part].copy()
+    for axis in range(3):  # the last sample has no other corner than itself
+        low, high = ((slice(None),) * axis + (s,) for s in (slice(-1), slice(1, None)))
+        every[low] &= every[high]
+        some[low] |= some[high]
+    crop = np.pad(every.take(maps[2].low, 2), [(0, 0), (0, 0), around])
+    for axis in (1, 0):  # rows and planes are copied whole
         crop = crop.take(maps[axis].low, axis)
     cells = [AxisCells.of(m) for m in maps]
-    mixed = (some & ~every)[np.ix_(*(c.low for c in cells))]
+    cells[2] = replace(cells[2], out=cells[2].out + around[0])
+    kind = np.int32 if crop.size < 2**31 else np.int64  # the smaller one is twice as fast
+    tables = [
+        (np.ascontiguousarray(c.out.T, dtype=kind), np.ascontiguousarray(c.weight.T)) for c in cells
+    ]
+    some ^= every
+    mixed = some
+    for axis, c in enumerate(cells):
+        if np.array_equal(c.low, np.arange(len(c.low))):  # as a rule; a view
+            mixed = mixed[(slice(None),) * axis + (slice(len(c.low)),)]
+        else:
+            mixed = mixed.take(c.low, axis)
     where = np.nonzero(mixed)
     values = np.ascontiguousarray(logits[part])
     for begin in range(0, len(where[0]), _CELLS):
         chosen = [w[begin : begin + _CELLS] for w in where]
-        _interpolate(cells, chosen, values, crop)
+        _interpolate(cells, tables, chosen, values, crop)
     return crop
 
 
 def _interpolate(
     cells: list[AxisCells],
+    tables: list[tuple[NDArray[Any], NDArray[Float]]],
     chosen: list[NDArray[np.int64]],
     values: NDArray[Float],
     crop: NDArray[np.bool_],
 ) -> None:
-    """Decide the outputs of some cells; multiplications and additions as in :func:`_planes`."""
+    """Decide the outputs of some cells; multiplications and additions as in :func:`_planes`.
+
+    ``tables`` are outputs and weights of the cells with the cells last.
+    """
     z, y, x = cells
     a, b, c = chosen
     _, height, width = values.shape
-    rows = [(z.low[a], z.high[a]), (y.low[b], y.high[b]), (x.low[c], x.high[c])]
     flat = values.ravel()
-    weight_z, weight_y, weight_x = (k.weight[i].T for k, i in zip(cells, chosen))
+    weight_z, weight_y, weight_x = (t.take(i, 1) for (_, t), i in zip(tables, chosen))
     other_z, other_y, other_x = Float(1) - weight_z, Float(1) - weight_y, Float(1) - weight_x
-    planes = []
-    for at_z in rows[0]:
-        lines = []
-        for at_y in rows[1]:
+    lines = np.empty((2, 2, *weight_x.shape), Float)
+    share = np.empty(weight_x.shape, Float)
+    for i, at_z in enumerate((z.low[a], z.high[a])):
+        for j, at_y in enumerate((y.low[b], y.high[b])):
             base = (at_z * height + at_y) * width
-            low, high = flat[base + rows[2][0]], flat[base + rows[2][1]]
-            lines.append(low * other_x + high * weight_x)
-        planes.append(lines[0] * other_y[:, None] + lines[1] * weight_y[:, None])
-    result = planes[0] * other_z[:, None, None] + planes[1] * weight_z[:, None, None]
+            np.multiply(flat.take(base + x.low[c]), other_x, out=lines[i, j])
+            np.multiply(flat.take(base + x.high[c]), weight_x, out=share)
+            lines[i, j] += share
+    planes = lines[:, 0, None] * other_y[:, None]
+    planes += lines[:, 1, None] * weight_y[:, None]
+    result = planes[0] * other_z[:, None, None]
+    result += planes[1] * weight_z[:, None, None]
     _, out_height, out_width = crop.shape
-    out_zy = (z.out[a].T * out_height)[:, None] + y.out[b].T
-    index = (out_zy * out_width)[:, :, None] + x.out[c].T
-    crop.reshape(-1)[index] = result > 0
+    out_z, out_y, out_x = (t.take(i, 1) for (t, _), i in zip(tables, chosen))
+    rows = ((out_z * out_z.dtype.type(out_height))[:, None] + out_y) * out_z.dtype.type(out_width)
+    crop.reshape(-1)[rows[:, :, None] + out_x] = result > 0
 
 
 def logits_to_probability(logits: NDArray[Float], shape: Triple) -> NDArray[Float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import UsageError
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.measure import Instance, voxel_ml
+from textseg3d.inference.measure import MAX_INSTANCES, Instance, Instances, voxel_ml
 from textseg3d.inference.regrid import logits_to_probability
 from textseg3d.io.volume import LPS_FROM_RAS, Volume
 from textseg3d.suggest import did_you_mean
@@ -35,7 +35,7 @@ class PromptResult:
             "unknown" (to the model), both without a mask.
         presence: 0 to 1, the model's score that it is there at all; None without a mask.
         packed: the mask, bit-packed; None for "negated" and "unknown".
-        instances: connected components, largest first.
+        instances: connected components, largest first; measured when first looked at.
         codes: of the concepts, ``{"scheme", "value", "meaning"}``.
         warnings: one line each.
         volume: the scan.
@@ -51,7 +51,7 @@ class PromptResult:
     status: Status
     presence: float | None
     packed: PackedMask | None
-    instances: tuple[Instance, ...]
+    instances: Sequence[Instance]
     codes: tuple[dict[str, str], ...]
     warnings: tuple[str, ...]
     volume: Volume = field(repr=False)
@@ -93,6 +93,15 @@ class PromptResult:
     def voxels(self) -> int:
         """Number of voxels of the mask; 0 without one."""
         return self.packed.voxels if self.packed is not None else 0
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The warnings, and what there is to say about the instances."""
+        found = self.instances
+        if isinstance(found, Instances) and found.total > len(found):
+            listed = f"{found.total} components; the {MAX_INSTANCES} largest are listed"
+            return (*self.warnings, listed)
+        return self.warnings
 
     @property
     def volume_ml(self) -> float:

@@ -61,6 +61,16 @@ class Runs:
         z, y = np.divmod(row, height)
         return cls(z, y, first - row * width, last - row * width, shape)
 
+    def mask(self) -> NDArray[np.bool_]:
+        """The voxels, bool [D, H, W]."""
+        _, height, width = self.shape
+        edges = np.zeros(int(np.prod(self.shape)) + 1, np.int8)
+        row = (self.z * height + self.y) * width
+        edges[row + self.first] += 1
+        edges[row + self.last + 1] -= 1  # runs of two rows may touch: that is 0 again
+        found = np.add.accumulate(edges[:-1], dtype=np.int8).view(bool)
+        return found.reshape(self.shape)
+
     def __len__(self) -> int:
         return len(self.z)
 

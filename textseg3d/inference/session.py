@@ -21,10 +21,10 @@ from textseg3d.inference.engine import (
     PromptImage,
 )
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.measure import MAX_INSTANCES, measure_instances, side_warning
+from textseg3d.inference.measure import Instances, side_warning
 from textseg3d.inference.memory import parse_bytes
-from textseg3d.inference.parallel import in_order
-from textseg3d.inference.postprocess import clean_packed
+from textseg3d.inference.parallel import in_order, workers
+from textseg3d.inference.postprocess import Rule, clean_packed
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask
@@ -138,8 +138,6 @@ class Predictor:
         keep_logits: bool,
     ) -> Prediction:
         """Answer prompts on the features of one scan."""
-        import torch
-
         names = list(dict.fromkeys(name for r in requests for name in r.names))
         asked = stages.coarse(names)
         with progress.stage("network"):
@@ -169,7 +167,7 @@ class Predictor:
                 keep_logits=keep_logits,
             )
             progress.step("export", 0, len(requests))
-            made = in_order(result, requests, torch.get_num_threads())
+            made = in_order(result, requests, workers())
             for done, one in enumerate(made, start=1):
                 results[one.text] = one
                 progress.step("export", done, len(requests))
@@ -250,11 +248,13 @@ class Predictor:
         """Masks of the concepts that the model has a rule of postprocessing for."""
         rules = getattr(self.model, "postprocessing", None)
         found = {} if rules is None else {name: rules.rule(name) for name in answers}
-        return {
-            name: clean_packed(_mask(answers[name], volume), volume.spacing_mm, rule)
-            for name, rule in found.items()
-            if rule is not None
-        }
+        ruled = [(name, rule) for name, rule in found.items() if rule is not None]
+
+        def clean(item: tuple[str, Rule]) -> PackedMask:
+            return clean_packed(_mask(answers[item[0]], volume), volume.spacing_mm, item[1])
+
+        made = in_order(clean, ruled, workers())
+        return {name: mask for (name, _), mask in zip(ruled, made)}
 
 
 class ImageSession:
@@ -372,18 +372,15 @@ def _result(
         step, warning = compare(request.text, mask, other, masks, volume, line[0])
         steps.append(step)
         warnings += [warning] if warning else []
-    instances, count = measure_instances(mask, volume)
-    if count > MAX_INSTANCES:
-        warnings.append(f"{count} components; the {MAX_INSTANCES} largest are listed")
     logits: tuple[NDArray[np.float32], ...] = ()
     if keep_logits:
         logits = tuple(answers[part.name].logits for part in request.parts)
     return PromptResult(
         text=request.text,
-        status="ok" if instances else "empty",
+        status="ok" if mask.bits.any() else "empty",
         presence=max(answers[part.name].presence for part in request.parts),
         packed=mask,
-        instances=tuple(instances),
+        instances=Instances(mask, volume),
         codes=request.codes,
         warnings=tuple(warnings),
         volume=volume,

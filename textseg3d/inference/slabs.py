@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from time import perf_counter
 from types import ModuleType
@@ -21,11 +22,11 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import MemoryBudgetError
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.blocks import Boxed, block_logits
+from textseg3d.inference.blocks import PROMPTS, Boxed, block_logits
 from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
-from textseg3d.inference.parallel import in_order
+from textseg3d.inference.parallel import Background, workers
 from textseg3d.inference.regrid import AxisMap, mask_of_planes
 from textseg3d.inference.windows import PLANES, Triple, WindowGrid, shares
 
@@ -237,9 +238,17 @@ class SlabRun:
             for starts, size in zip(grid.starts, grid.size)
         ]
         self._active: list[Asked] = []
+        self._exports = Background(1)
 
     def run(self, asked: Iterable[Asked]) -> None:
-        """Take the windows as they come, in the grid's order, and finish slab after slab."""
+        """Take the windows as they come, in the grid's order, and finish slab after slab.
+
+        Masks of some prompts are made in threads while the logits of the next ones are computed.
+        """
+        with Background(workers() if self.device.type == "cpu" else 1) as self._exports:
+            self._run(asked)
+
+    def _run(self, asked: Iterable[Asked]) -> None:
         source = iter(asked)
         taken = 0
         for number, slab in enumerate(self.cuts):
@@ -254,9 +263,10 @@ class SlabRun:
             wanted = np.arange(len(self.presence))
             if final and number == 0 and not self.logits and self.present is not None:
                 wanted = wanted[self.presence >= self.present]  # no mask is made of what is absent
-            size = chunk_size(self.device)
+            size = chunk_size(self.device) if self.margin is None else PROMPTS
             for i in range(0, len(wanted), size):
                 self._sum(slab.start, slab.stop, wanted[i : i + size].tolist())
+            self._wait()
             self._active = [a for a in self._active if self._end(a) > slab.stop]
         for _ in source:  # lets the source report that it is done
             raise AssertionError("more windows than the grid has")
@@ -266,8 +276,6 @@ class SlabRun:
 
     def _sum(self, start: int, stop: int, prompts: list[int]) -> None:
         """Planes of some prompts; with less at once where memory runs out."""
-        import torch
-
         found: tuple[Rows, Rows] | None
         try:
             found = self._sums(start, stop, prompts)
@@ -288,20 +296,26 @@ class SlabRun:
                 start, stop, middle - start,
             )  # fmt: skip
             self._sum(start, middle, prompts)
+            self._wait()
             self._sum(middle, stop, prompts)
             return
         sums, whole = found
         if self.present is None:
             for row, prompt in zip(sums, prompts):
                 self.presence[prompt] = max(self.presence[prompt], _largest(row))
+        self._wait()  # of two lots of logits at once one is in the making
         begin = perf_counter()
-        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
-        rows = list(zip(sums, prompts))
-        list(in_order(lambda row: self.builders[row[1]].add(row[0], stop), rows, workers))
+        for row, prompt in zip(sums, prompts):
+            self._exports.start(partial(self.builders[prompt].add, row, stop))
         self.export_seconds += perf_counter() - begin
         if self.logits:
             for row, prompt in zip(whole, prompts):
                 self._keep(row, prompt, start, stop)
+
+    def _wait(self) -> None:
+        begin = perf_counter()
+        self._exports.wait()
+        self.export_seconds += perf_counter() - begin
 
     def _keep(self, row: Tensor | Boxed | None, prompt: int, start: int, stop: int) -> None:
         """Planes of one prompt's logits."""

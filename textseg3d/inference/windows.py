@@ -23,6 +23,11 @@ PLANES = 8
 """Planes of one block of work; divides every window of a prompted network (multiples of 32)."""
 BLOCK = 8
 """Side of the blocks that windows of a default grid are whole numbers of apart."""
+STRIDE = 32
+"""Sides of windows are multiples of it: the smallest scale of prompted networks."""
+LARGEST = 1.6
+"""Voxels of the largest window of a default grid, as a multiple of those trained on."""
+_LONGEST = 1.25
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,29 @@ class WindowPolicy(Protocol):
 def tile_body(
     shape: Triple, size: Triple, step: float, box: NDArray[np.float64], exact: bool
 ) -> WindowGrid:
-    """As few windows as the step allows, evenly spread over the body (``exact``: the volume).
+    """As little work as the step allows, evenly spread over the body (``exact``: the volume).
+
+    A body a little larger than a window, by up to a quarter along an axis, takes one longer
+    window instead of two, four or eight that say nearly the same.
+    """
+    grid = tile(shape, size, step, box, exact)
+    if exact or len(grid) == 1:
+        return grid
+    longer = (tile(shape, s, step, box, exact) for s in _sizes(size))
+    single = [replace(found, total=grid.total) for found in longer if len(found) == 1]
+    return min([grid, *single], key=lambda found: len(found) * math.prod(found.size))
+
+
+def _sizes(size: Triple) -> list[Triple]:
+    """Sizes of windows to choose from, the one trained on first."""
+    z, y, x = (range(n, int(n * _LONGEST) + 1, STRIDE) for n in size)
+    return [s for s in product(z, y, x) if math.prod(s) <= LARGEST * math.prod(size)]
+
+
+def tile(
+    shape: Triple, size: Triple, step: float, box: NDArray[np.float64], exact: bool
+) -> WindowGrid:
+    """As few windows of one size as the step allows, as :func:`tile_body`.
 
     Those over the body start whole blocks apart, so that shortcuts can be taken block by block.
     """

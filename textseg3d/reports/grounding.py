@@ -146,7 +146,7 @@ def _look_up(
         return GroundedFinding(finding, "unknown", warnings=tuple(hints))
     results = [prediction[prompt] for prompt in known]
     result = next((r for r in results if r.voxels), results[-1])
-    warnings = list(result.warnings)
+    warnings = list(result.remarks)
     agrees = _size_agrees(finding, result)
     if agrees is False and result.instances:
         measured = result.instances[0].longest_axial_diameter_mm
