@@ -42,6 +42,8 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     if node.before and sides and _takes_side(node, refiner):
         sides = ()
     name = node.mention.surface
+    if node.words.order and "both" in sides:
+        spots = []  # "bilateral nodules, the largest in the right lower lobe"
     pairs: list[tuple[Side | None, Spot | None]] = []
     clash: Contradiction | None = None
     for own in one_side(sides, node.words.listed, name):

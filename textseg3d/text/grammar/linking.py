@@ -208,7 +208,7 @@ class Linker:
                 anchor.words.sides = anchor.words.sides or node.words.sides
                 node.words.sides = []
                 return
-            region = self._is_region(node) or (not links and self._unsided_pair(anchor))
+            region = self._is_region(anchor, node) or (not links and self._unsided_pair(anchor))
             if apart and node.words.sides and region and node is self.nodes[-1]:
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
@@ -340,9 +340,11 @@ class Linker:
         paired = self.refiner.concept(form).side_rule == "paired"
         return paired and not node.words.sides and not node.mention.sides and form.side is None
 
-    def _is_region(self, node: Node) -> bool:
+    def _is_region(self, anchor: Node, node: Node) -> bool:
         concept = self.refiner.concept(node.mention.forms[0])
-        return concept.category in ("region", "joint", "limb") or concept.name in _AREAS
+        if concept.category in ("region", "joint", "limb"):
+            return True
+        return concept.name in _AREAS and self._related(anchor, node)
 
     def _plausible(self, finding: Node, place: Node) -> bool:
         concept = self.refiner.concept(place.mention.forms[0])
