@@ -23,7 +23,7 @@ from textseg3d.text.knowledge import Concept, Side
 _CHANGES = frozenset(("density", "shape", "extent", "chronicity"))
 _MERE_SIZES = frozenset(("enlarged", "large", "small", "big", "huge", "tiny", "giant", "normal"))
 _MERE_SIZES |= {"prominent", "bulky", "swollen", "massive", "unenlarged", "sized", "extensive"}
-_MERE_SIZES |= {"atrophic", "lytic", "sclerotic"}
+_MERE_SIZES |= {"lytic", "sclerotic"}
 
 
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
