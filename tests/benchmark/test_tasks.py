@@ -98,6 +98,7 @@ def test_prompts_in_numbers_and_on_a_set_image(scan: Path, tmp_path: Path) -> No
     counted = ours.prompt_counts(request)
     assert set(counted["seconds"]) == {"1", "3"}
     assert min(counted["seconds"].values()) > 0
+    assert set(counted["instances"]) == {"1", "3"}
     session = ours.session(request)
     assert session["prompts"] == 3
     assert session["slowest_prompt"] >= session["prompt"] > 0

@@ -44,10 +44,13 @@ def segment(request: dict[str, Any]) -> dict[str, Any]:
 def prompt_counts(request: dict[str, Any]) -> dict[str, Any]:
     """Seconds from a file to masks in memory, for the first n prompts of a list.
 
+    Besides, seconds of measuring the instances, which who wants masks alone does not wait for.
+
     Args:
         request: ``model``, ``scan``, ``prompts``, ``counts``, ``repeats``, ``device``.
     """
     from textseg3d.inference.device import tune_process
+    from textseg3d.inference.parallel import in_order, workers
     from textseg3d.inference.segmenter import Segmenter
 
     tune_process()
@@ -55,15 +58,20 @@ def prompt_counts(request: dict[str, Any]) -> dict[str, Any]:
     segmenter.predict(request["scan"], request["prompts"][:1])  # warm
     times: dict[int, list[float]] = {int(n): [] for n in request["counts"]}
     stages: dict[int, dict[str, float]] = {}
+    measured: dict[int, float] = {}
     for _ in range(request["repeats"]):
         for count, found in times.items():
             start = time.monotonic()
             prediction = segmenter.predict(request["scan"], request["prompts"][:count])
             found.append(time.monotonic() - start)
             stages[count] = dict(prediction.seconds)
+            start = time.monotonic()
+            list(in_order(lambda r: len(r.instances), list(prediction.values()), workers()))
+            measured[count] = time.monotonic() - start
     return {
         "seconds": {str(count): median(found) for count, found in times.items()},
         "stages": {str(count): found for count, found in stages.items()},
+        "instances": {str(count): spent for count, spent in measured.items()},
         "device": segmenter.device,
     }
 

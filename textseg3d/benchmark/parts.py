@@ -150,12 +150,10 @@ def _prompts(bench: Bench) -> None:
     seconds = {count: float(run.reply["seconds"][str(count)]) for count in (1, many)}
     for count, spent in seconds.items():
         stages = run.reply["stages"][str(count)]
-        bench.results.add(
-            "prompts",
-            f"{count} prompt{'s' if count > 1 else ''}",
-            [("time", spent, "s"), *((name, value, "s") for name, value in stages.items())],
-            runs=repeats,
-        )
+        figures = [("time", spent, "s"), *((name, value, "s") for name, value in stages.items())]
+        figures.append(("instances, besides", run.reply["instances"][str(count)], "s"))
+        name = f"{count} prompt{'s' if count > 1 else ''}"
+        bench.results.add("prompts", name, figures, runs=repeats)
     ratio = seconds[many] / seconds[1]
     bench.results.add("prompts", f"{many} : 1", [("time", ratio, "")], runs=repeats)
     bench.results.add("prompts", "peak memory", [("value", run.peak_mb, "MiB")])

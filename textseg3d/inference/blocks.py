@@ -347,14 +347,12 @@ def _boxed(
         return None
     box = [(int(hit[0]), int(hit[-1]) + 1) for hit in hits]
     part = state[tuple(slice(*b) for b in box)]
-    values = np.empty((*part.shape, BLOCK**3), np.float32)
-    values[part != _OPEN] = np.where(part == _ABOVE, -OUTSIDE_LOGIT, OUTSIDE_LOGIT)[
-        part != _OPEN, None
-    ]
-    values[tuple(axis - b[0] for axis, b in zip(blocks, box))] = sums
     z, y, x = part.shape
-    voxels = values.reshape(z, y, x, BLOCK, BLOCK, BLOCK).transpose(0, 3, 1, 4, 2, 5)
-    voxels = voxels.reshape(z * BLOCK, y * BLOCK, x * BLOCK)
+    voxels = np.full((z * BLOCK, y * BLOCK, x * BLOCK), OUTSIDE_LOGIT, np.float32)
+    by_block = voxels.reshape(z, BLOCK, y, BLOCK, x, BLOCK).transpose(0, 2, 4, 1, 3, 5)
+    by_block[part == _ABOVE] = -OUTSIDE_LOGIT
+    place = tuple(axis - b[0] for axis, b in zip(blocks, box))
+    by_block[place] = sums.reshape(-1, BLOCK, BLOCK, BLOCK)
     cut, begins = [], []
     for (low, high), first, b in zip(limits, corner, box):
         begin, end = first + b[0] * BLOCK, first + b[1] * BLOCK

@@ -94,18 +94,17 @@ def clean(
         spacing_mm: (z, y, x).
         rule: for it.
     """
-    left = _rest(Runs.of(mask), spacing_mm, rule)
-    return mask if left is None else left
+    left = np.array(mask, dtype=bool, order="C")
+    left.reshape(-1)[_removed(Runs.of(left), spacing_mm, rule)] = False
+    return left
 
 
-def _rest(
-    runs: Runs, spacing_mm: tuple[float, float, float], rule: Rule
-) -> NDArray[np.bool_] | None:
-    """What the rule leaves of a mask; None if that is all of it."""
+def _removed(runs: Runs, spacing_mm: tuple[float, float, float], rule: Rule) -> NDArray[np.int64]:
+    """Voxels, in raster order, that the rule takes away."""
     label, count = runs.components()
     sizes = np.bincount(label, runs.length, count).astype(np.int64)
     kept = rule.keeps(sizes, float(np.prod(spacing_mm)) / 1000.0)
-    return None if kept.all() else runs[kept[label]].mask()
+    return runs[~kept[label]].voxels()
 
 
 def clean_packed(
@@ -114,5 +113,9 @@ def clean_packed(
     """The same for a packed mask; without a rule it is the mask itself."""
     if rule is None or not mask.bits.size:
         return mask
-    left = _rest(runs_of(mask), spacing_mm, rule)
-    return mask if left is None else PackedMask.pack(mask.shape, mask.box, left)
+    removed = _removed(runs_of(mask), spacing_mm, rule)
+    if not len(removed):
+        return mask
+    crop = mask.crop()
+    crop.reshape(-1)[removed] = False
+    return PackedMask.pack(mask.shape, mask.box, crop)

@@ -155,7 +155,7 @@ def _decided(
             mixed = mixed[(slice(None),) * axis + (slice(len(c.low)),)]
         else:
             mixed = mixed.take(c.low, axis)
-    where = np.nonzero(mixed)
+    where = np.unravel_index(np.flatnonzero(mixed), mixed.shape)
     values = np.ascontiguousarray(logits[part])
     for begin in range(0, len(where[0]), _CELLS):
         chosen = [w[begin : begin + _CELLS] for w in where]

@@ -61,15 +61,12 @@ class Runs:
         z, y = np.divmod(row, height)
         return cls(z, y, first - row * width, last - row * width, shape)
 
-    def mask(self) -> NDArray[np.bool_]:
-        """The voxels, bool [D, H, W]."""
+    def voxels(self) -> NDArray[np.int64]:
+        """Where the voxels are in the volume's raster order."""
         _, height, width = self.shape
-        edges = np.zeros(int(np.prod(self.shape)) + 1, np.int8)
-        row = (self.z * height + self.y) * width
-        edges[row + self.first] += 1
-        edges[row + self.last + 1] -= 1  # runs of two rows may touch: that is 0 again
-        found = np.add.accumulate(edges[:-1], dtype=np.int8).view(bool)
-        return found.reshape(self.shape)
+        which, along = _expand(self.length)
+        found: NDArray[np.int64] = ((self.z * height + self.y) * width + self.first)[which] + along
+        return found
 
     def __len__(self) -> int:
         return len(self.z)
