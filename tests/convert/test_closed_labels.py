@@ -138,3 +138,26 @@ def test_many_classes_are_summed_as_features(
     found = label_scan(raw, engine.configuration, image, head=engine.head)
     in_file_order = volume.to_source(found.values).transpose(2, 1, 0)
     assert (in_file_order == labels).mean() >= 0.9999
+
+
+def test_seconds_inside_a_stage_can_belong_to_another() -> None:
+    from textseg3d.inference.progress import Progress
+
+    progress = Progress()
+    with progress.stage("network"):
+        progress.move(0.25, "network", "export")
+    assert progress.seconds["export"] == 0.25
+    assert -0.25 <= progress.seconds["network"] < 0
+
+
+def test_norms_of_a_large_window_keep_float32() -> None:
+    """Against float64; torch's group norm in this layout is off by a thousand times as much."""
+    from textseg3d.inference.closed.norm import ChannelNorm
+
+    x = torch.randn((1, 4, 48, 64, 64), generator=torch.Generator().manual_seed(0)) + 3
+    norm = ChannelNorm(4, 4)
+    torch.nn.init.uniform_(norm.weight)
+    found = norm(x.contiguous(memory_format=torch.channels_last_3d))
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    expected = torch.nn.functional.instance_norm(x.double(), weight=norm.weight.double())
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), atol=2e-6)

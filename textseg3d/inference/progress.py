@@ -41,3 +41,8 @@ class Progress:
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def move(self, seconds: float, source: str, target: str) -> None:
+        """Book seconds that are spent inside the stage ``source`` under ``target``."""
+        for name, change in ((source, -seconds), (target, seconds)):
+            self.seconds[name] = self.seconds.get(name, 0.0) + change

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -106,6 +107,23 @@ def load_closed(folder: Path, network: torch.nn.Module | None = None) -> ClosedM
     return ClosedModel(card, spec, networks)
 
 
+class _Timed:
+    """Items of an iterator, and the seconds that they took."""
+
+    def __init__(self, items: Iterator[Tensor]) -> None:
+        self._items, self.seconds = items, 0.0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        begin = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
 class ClosedRun:
     """The work on one scan, done when the first answer is asked for, and kept."""
 
@@ -127,8 +145,11 @@ class ClosedRun:
         known = self._result
         if known is None or set(keep) - set(known.logits):
             engine = self._engine
-            planes = engine.raw_planes(self._image, self._progress)
+            begin = time.perf_counter()
+            planes = _Timed(engine.raw_planes(self._image, self._progress))
             known = label_scan(planes, engine.configuration, self._image, keep, head=engine.head)
+            labelling = time.perf_counter() - begin - planes.seconds
+            self._progress.move(labelling, "network", "export")
             self._progress = Progress(None)  # a later run is no stage of this one
             self._result = known
         return known
