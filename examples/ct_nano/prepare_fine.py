@@ -16,6 +16,7 @@ from prepare import MAX_WORDINGS, NODULES
 from scipy import ndimage
 
 from textseg3d import Segmenter
+from textseg3d.inference.places import solid
 from textseg3d.io import read_volume
 from textseg3d.preprocessing import resample, resample_labels, target_shape
 from textseg3d.text.knowledge import load_tree
@@ -42,7 +43,7 @@ def drawn(data: Path, name: str, file: str, ids: tuple[int, ...]) -> np.ndarray:
 def prepare(segmenter: Segmenter, data: Path, out: Path, name: str) -> TrainingCase:
     """One scan, cropped to its lungs."""
     volume = read_volume(data / "train" / name / "ct.nii.gz")
-    lungs = segmenter.predict(volume, ["lungs"])["lungs"].array
+    lungs = solid(segmenter.predict(volume, ["lungs"])["lungs"].packed).array()
     labels = np.where(ndimage.binary_closing(lungs, iterations=2), LUNG, 0).astype(np.uint8)
     labels[lungs] = LUNG
     if name in TUMOURS:
