@@ -22,7 +22,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "transposed": {"spacing": (1.9, 2.2, 1.5), "transpose": (2, 0, 1)},
     "two channels": {**Z_SCORES},
     "regions": {"labels": REGIONS},
-    "three folds, mirrored": {"folds": 3, "kind": "ResidualEncoderUNet", "patch": (24, 32, 24)},
+    "three folds, mirrored": {"folds": 3, "kind": "ResidualEncoderUNet"},
 }
 THICK = (1.6, 1.5, 6.2)
 
