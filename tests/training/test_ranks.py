@@ -92,17 +92,17 @@ def test_ten_kills_of_training_change_nothing(tmp_path):
     """SIGKILL at ten random moments: all steps once, finite losses, the same weights in the end."""
     for name in ("killed", "whole"):
         write_training_set(tmp_path / name / "data")
-    done = launch("kills", tmp_path / "killed", 30)
+    done = launch("kills", tmp_path / "killed", 20)
     assert done.returncode == 0, done.stderr[-2000:]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        toy_run.run(tmp_path / "whole", 30)
+        toy_run.run(tmp_path / "whole", 20)
     finally:
         torch.set_num_threads(threads)
     with (tmp_path / "killed" / "run" / "log.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
-    assert steps == list(range(1, 31))
+    assert steps == list(range(1, 21))
     assert all(math.isfinite(value) for value in losses(tmp_path / "killed"))
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     for name, value in one.items():
