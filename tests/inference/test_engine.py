@@ -375,3 +375,16 @@ def test_air_is_left_out_and_audited(engine, prompts):
 
 def test_blocks_fit_every_window():
     assert 32 % PLANES == 0
+
+
+def test_full_resolution_features_come_some_planes_at_a_time(engine, image, monkeypatch):
+    from textseg3d.inference import engine as module
+
+    start = next(iter(image.grid))
+    monkeypatch.setattr(module, "_FINE_PLANES", 1000)
+    whole = engine._try_window(image, start).fine
+    monkeypatch.setattr(module, "_FINE_PLANES", 12)
+    parts = engine._try_window(image, start).fine
+    assert parts.stride() == whole.stride()
+    torch.testing.assert_close(parts.float(), whole.float(), atol=1e-2, rtol=1e-2)
+    assert (parts == whole).float().mean() > 0.99

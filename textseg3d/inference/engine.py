@@ -48,6 +48,7 @@ _MARGIN_MM = 12.0  # the body box is known to about one of its cells
 _TISSUE_HU = -300.0
 _AIR_HU = -500.0
 _AIR_SHARE = 0.001  # a window with less tissue than this is air
+_FINE_PLANES = 32  # of full-resolution features made at once
 PRESENT = 0.5
 
 
@@ -321,13 +322,36 @@ class Engine:
             with torch.inference_mode(), autocast(runtime):
                 x, position = self._window(image, start)
                 features = self.network.encode_image(x, position)
-                fine = self.network.fine_features(features.half, x).to(runtime.feature_dtype)
+                fine = self._fine(features.half, x, runtime.feature_dtype)
                 projected = self.network.project(features)
             return WindowFeatures(start, features, fine, projected)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 return None
             raise
+
+    def _fine(self, half: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Full-resolution features; on a CPU some planes at a time, which takes less memory."""
+        import torch
+
+        whole: Tensor
+        depth = x.shape[2]
+        if self.runtime.device.type != "cpu" or depth <= _FINE_PLANES:
+            whole = self.network.fine_features(half, x).to(dtype)
+            return whole
+        whole = torch.empty(0)
+        for first in range(0, depth, _FINE_PLANES):
+            last = min(first + _FINE_PLANES, depth)
+            # Two convolutions look two planes further; one plane of stride 2.
+            begin, end = max(0, first - 2), min(depth, last + 2)
+            part = x[:, :, begin:end]
+            found = self.network.fine_features(half[:, :, begin // 2 : end // 2], part)
+            if not first:
+                shape = (1, found.shape[1], *x.shape[2:])
+                memory = torch.channels_last_3d
+                whole = torch.empty(shape, dtype=dtype, memory_format=memory)
+            whole[:, :, first:last] = found[:, :, first - begin : last - begin]
+        return whole
 
     def answer(
         self,
