@@ -134,7 +134,8 @@ def _decide(
     high = logits.amax(dim=1)
     possible = high > 0 if slab.regions else high >= logits.amin(dim=1).amax(dim=0)
     number = possible.sum(dim=0).cpu().numpy()
-    heads, before = len(logits), 0
+    heads, width, before = len(logits), len(chosen[0]), 0
+    corner = torch.arange(8, device=logits.device)[:, None] * width
     for limit in (*(n for n in _FEW if n < heads), heads):
         group = np.flatnonzero((number > before) & (number <= limit))
         before = limit
@@ -144,7 +145,7 @@ def _decide(
             part = group[first : first + step]
             at = torch.from_numpy(part).to(logits.device)
             table = _table(possible[:, at], limit)
-            values = logits[:, :, at].gather(0, table[:, None].expand(-1, 8, -1))
+            values = logits.take(table[:, None] * (8 * width) + corner + at)
             here = [i[part] for i in chosen]
             fine = _interpolated(values, [k.weight[i] for k, i in zip(cells, here)])
             codes = _winners(fine, table, regions=slab.regions)

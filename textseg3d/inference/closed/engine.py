@@ -282,7 +282,8 @@ class ClosedEngine:
             places.append(slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side))
         part = image.inputs[(slice(None), *places)]
         x = torch.zeros((1, len(part), *sides))
-        x[(0, slice(None), *(slice(0, n) for n in part.shape[1:]))] = part
+        a, b, c = part.shape[1:]
+        x[0, :, :a, :b, :c] = part
         return x.to(self.runtime.device, memory_format=torch.channels_last_3d)
 
     @property

@@ -204,14 +204,13 @@ class _Source:
             self._next += 1
         planes = [self._near[z] for z in range(columns.start, columns.stop)]
         features = torch.stack([plane for plane, _ in planes], dim=1)
-        outside: NDArray[np.bool_] | None = np.ones(features.shape[1:], bool)
+        outside = np.ones(features.shape[1:], bool)
         z, y, x = self._covered
         inside = slice(max(0, z.start - columns.start), max(0, z.stop - columns.start))
         outside[inside, y, x] = False
-        if not outside.any():
-            outside = None
         codes = np.stack([codes for _, codes in planes])
-        return Slab(features, codes, outside, self._head, self._regions)
+        nowhere = outside if outside.any() else None
+        return Slab(features, codes, nowhere, self._head, self._regions)
 
     def finish(self) -> None:
         """Look at the planes that no voxel of the scan needed."""
