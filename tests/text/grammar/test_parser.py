@@ -259,3 +259,34 @@ def test_findings_denied_of_a_normal_organ() -> None:
 def test_what_a_finding_is_taken_for_is_no_second_target() -> None:
     target = only("mass in the left upper lobe, suspicious for malignancy")
     assert Attribute("interpretation", "cancer") in target.attributes
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("right ACA (anterior cerebral artery)", [("anterior cerebral artery", "right")]),
+        ("Left inguinal hernia containing sigmoid colon.", [("inguinal hernia", "left")]),
+        ("left ribs 3-5", [("3rd rib", "left"), ("4th rib", "left"), ("5th rib", "left")]),
+        ("C3 to C5 vertebrae", [(f"C{n} vertebra", None) for n in (3, 4, 5)]),
+        ("L4/5 disc", [("L4-L5 disc", None)]),
+        ("cuneiform bone, medial, right foot", [("medial cuneiform bone", "right")]),
+        ("lateral segment of the RML", [("lateral segment of middle lobe", "right")]),
+        ("Lungs: 8 mm nodule LLL.", [("pulmonary nodule", "left")]),
+        ("# left clavicle", [("clavicle fracture", "left")]),
+        ("left hand only, not the right one", [("hand", "left")]),
+        ("wrist bones: lunate and hamate", [("lunate bone", None), ("hamate bone", None)]),
+        ("necrosis in the right gluteus maximus", [("necrosis", "right")]),
+        ("mediastinal LAD", [("mediastinal lymphadenopathy", None)]),
+        ("stenosis of the LAD", [("coronary stenosis", None)]),
+        ("the quux grindle thing", []),
+    ],
+)
+def test_how_radiologists_write(text: str, wanted: list[tuple[str, str | None]]) -> None:
+    assert sides(text) == wanted
+
+
+def test_a_report_denies_what_a_sound_structure_is_without() -> None:
+    parsed = parse_prompt("Pancreas perfused throughout, without evidence of pancreatic necrosis.")
+    assert parsed.status == "negated"
+    assert [target.concept for target in parsed.negated] == ["pancreatic necrosis"]
+    assert parse_prompt("liver without lesions").status == "ok"

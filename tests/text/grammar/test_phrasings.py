@@ -29,9 +29,25 @@ against each aspect, and a narrower concept that stands in ``specific`` alone co
   (212; 93 of 113), sizes 89.2 % (214; 29 of 37), negated and uncertain 50 of 52 (96.2 %), none
   invented. Where the targets were found, 207 of 209 sides and 209 of 209 sizes were right.
 
-So the aims (97 % concepts, 100 % sides and sizes, 98 % negation and uncertainty) are not met on
-words and sentences that the grammar has not met before; what is missed are mostly second targets
-too many and names in other words. No expectation was changed. ``a`` is a regression test now.
+What was missed were mostly second targets too many and names in other words.
+
+``d`` and ``e`` (240 each) were written in the same way, by people who had not seen the grammar
+either. ``d`` was committed before its first run, ``e`` right after it, the grammar being d751d81:
+
+- ``d``, after ``a``, ``b`` and ``c`` were mended and many more sentences were tried: concepts
+  93.8 % (225), sides 97.5 % (234; 129 of 134 rows with a side), sizes 97.9 % (235; 43 of 44),
+  negated and uncertain 54 of 55 (98.2 %), none invented.
+- ``e``, after ``d``: concepts 95.0 % (228), sides 93.8 % (225; 125 of 132), sizes 94.6 % (227; 52
+  of 58), negated and uncertain 52 of 55 (94.5 %), none invented.
+
+So on words and sentences that it has not met the grammar stays below the aims (97 % concepts, 100 %
+sides and sizes, 98 % negation and uncertainty). All splits are regression tests now.
+
+Fifteen expectations were changed after their first run, the figures above were not: the targets
+keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
+kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the other
+six follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right"
+as elsewhere) or keep a side that the text says of a thing that is there once.
 """
 
 from __future__ import annotations
@@ -49,6 +65,7 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcde")
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -71,22 +88,23 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
-    assert len({row["text"] for row in ROWS}) == len(ROWS)
+    texts = {row["text"] for row in ROWS}
+    assert len(ROWS) - len(texts) == 1  # "reboot the workstation", which two writers thought of
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", "a", "b", "c")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcde")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
-        lambda row: {target.get("first") or target["concept"] for target in row["targets"]},
+        lambda row: {target.get("first_concept", target["concept"]) for target in row["targets"]},
     ):
         seen: set[str] = set()
-        for split in ("dev", "held_out", "fresh", "unseen", "a", "b", "c"):
+        for split in SPLITS:
             own: set[str] = set().union(*(key(row) for row in half(split)))
             assert not seen & own, split
             seen |= own
 
 
-@pytest.mark.parametrize("split", ["dev", "held_out", "fresh", "unseen", "a", "b", "c"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_accuracy(split: str) -> None:
     rows = half(split)
     mistakes = {row["text"]: wrong(row, parse_prompt(row["text"])) for row in rows}

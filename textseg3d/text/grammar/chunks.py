@@ -131,6 +131,10 @@ class _Chunker(Ahead):
     # describing words
 
     def _on_side(self, item: Item, at: int) -> None:
+        following = self._next(at, ("filler",))
+        kind = following.kind if following is not None else ""
+        if item.text.lower() == "both" and kind in ("size", "compare", "be"):
+            return  # "two nodules, both under 5 mm"
         if self.not_side:  # "the left one only, not the right one"
             self.not_side = False
             return
@@ -143,6 +147,8 @@ class _Chunker(Ahead):
 
     def _on_size(self, item: Item, at: int) -> None:
         following = self._next(at, ())
+        if "with" in self.links and following is not None and following.text.lower() == "of":
+            return  # "with 5 mm of depression"
         if following is None or following.text.lower() not in _DISTANT | _SCANNING:
             self.pending.sizes.append(item.value)
 
@@ -185,15 +191,14 @@ class _Chunker(Ahead):
         self.connected = True
 
     def _on_in(self, item: Item, at: int) -> None:
-        self._connect("in", at)
+        self._connect(item.kind, at)
+
+    _on_with = _on_after = _on_has = _on_comma = _on_in
 
     def _on_near(self, item: Item, at: int) -> None:
         self._connect("near", at)
         if item.text.lower() in _BESIDE:  # what lies there lies on that side too
             self.links.add("around")
-
-    def _on_with(self, item: Item, at: int) -> None:
-        self._connect("with", at)
 
     def _on_reading(self, item: Item, at: int) -> None:
         """What a finding is taken for: "opacity, consistent with pneumonia"."""
@@ -204,18 +209,9 @@ class _Chunker(Ahead):
         self._connect("near", at)
         self.links.add("around")
 
-    def _on_after(self, item: Item, at: int) -> None:
-        self._connect("after", at)
-
-    def _on_has(self, item: Item, at: int) -> None:
-        self._connect("has", at)
-
     def _on_colon(self, item: Item, at: int) -> None:
         if self.phrases or self.pending:
             self._connect("colon", at)
-
-    def _on_comma(self, item: Item, at: int) -> None:
-        self._connect("comma", at)
 
     def _on_and(self, item: Item, at: int) -> None:
         self._join("and", at)
@@ -446,7 +442,8 @@ class _Chunker(Ahead):
         for at in range(len(self.phrases) - 1, 0, -1):
             words, links = self.phrases[at - 1].words, self.phrases[at].links
             forms = self.phrases[at - 1].mentions[-1].forms
-            joined = links & {"and", "or"} and links <= {"and", "or", "comma"}
+            later = at < len(self.phrases) - 1  # "common, external and internal nodes, left"
+            joined = (links & {"and", "or"} or later) and links <= {"and", "or", "comma"} and links
             joined = joined and not ("or" in links and sides[0] == "both")
             own = self.phrases[at].words.sides not in ([], list(sides))
             if not joined or words.sides or len(set(sides)) > 1 or own:

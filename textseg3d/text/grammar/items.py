@@ -21,7 +21,20 @@ _PURPOSES |= {"measure", "measurement", "measurements", "analysis", "research", 
 _PURPOSES |= {"trial", "cohort", "course", "exam", "training", "teaching", "lecture", "anatomy"}
 _PURPOSES |= {"print", "printing", "workflow", "protocol", "screening", "surgery", "treatment"}
 _PURPOSES |= {"therapy", "radiotherapy", "simulation", "volumetry", "quantification", "score"}
-_PURPOSES |= {"scoring", "task", "challenge", "dataset", "model", "project", "staging", "sizing"}
+_PURPOSES |= {
+    "scoring",
+    "task",
+    "challenge",
+    "dataset",
+    "model",
+    "project",
+    "staging",
+    "sizing",
+    "mr",
+    "mri",
+    "ct",
+}
+_PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
 
 
 @dataclass(frozen=True)

@@ -373,7 +373,8 @@ class CanonicalIndex:
         words = [word for word in words if word]
         key = canon.canonical(words)
         forms = self._forms.get(key, ())
-        if not forms and key.count(" ") > 1:
+        turned = key.count(" ") == 1 and not canon.PLACING.isdisjoint(words)
+        if not forms and (key.count(" ") > 1 or turned):
             named = self._bags.get(frozenset(key.split(" ")), {})
             forms = tuple(named.values()) if len(named) == 1 else ()
         if not forms:

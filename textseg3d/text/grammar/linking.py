@@ -63,14 +63,20 @@ class Linker:
             return found
         place = self.refiner.concept(subject[0].mention.forms[0])
         for node in denied:
-            own = [self.refiner.concept(form) for form in node.mention.forms]
-            lies = not own or any(self.refiner.fits(one, place) for one in own)
-            if not (node.finding and node.negated and lies and "comma" in node.links):
+            lies = self._plausible(node, subject[0])
+            lies = lies or self.refiner.composed(node.mention, place) is not None
+            linked = bool(node.links & {"comma", "without"})
+            if not (node.finding and node.negated and lies and linked):
                 return found
         for node in denied:
             if not node.containers and not node.before:
                 node.containers.append([subject[0]])
         return denied
+
+    def _abnormal(self, node: Node) -> bool:
+        """Whether anything is said of a structure that it is not normal: "dilated"."""
+        kinds = ("extent", "density", "shape", "enhancement", "margin")
+        return any(a.kind in kinds and not a.negated for a in node.words.attributes)
 
     def _without_past(self) -> list[Node]:
         """The nodes without what only says since when: "sternal wires after bypass surgery"."""
@@ -90,7 +96,8 @@ class Linker:
                 node.role = "near"
             return
         if links & {"exclude", "without"}:
-            if "without" in links and anchor.finding and node.finding:
+            sound = self.closed and not self._abnormal(anchor)
+            if "without" in links and node.finding and (anchor.finding or sound):
                 node.negated = True
             else:
                 node.role = "excluded"
@@ -178,6 +185,7 @@ class Linker:
             return
         if self._described(node):
             node.role = "sign"
+            anchor.words.sizes = anchor.words.sizes or node.words.sizes
             return
         if "colon" in links and previous is anchor and self._heading(anchor, node):
             anchor.role = "heading"
@@ -218,7 +226,9 @@ class Linker:
                 self._narrow(anchor, node)
             return
         elif anchor.finding and self._placeless(anchor) and previous is anchor:
-            if not links or (links <= {"comma", "colon"} and self._plausible(anchor, node)):
+            region = self.closed and self._is_region(anchor, node)
+            likely = region or self._plausible(anchor, node)
+            if not links or (links <= {"comma", "colon"} and likely):
                 self._contain(node, targets)
             return
         else:
@@ -328,7 +338,10 @@ class Linker:
         words, sides = node.words, anchor.words.sides
         bare = not (words.sides or words.determiner or words.definite or node.before)
         form, one = node.mention.forms[0], self.refiner.concept(node.mention.forms[0])
-        paired = one.side_rule == "paired" and form.side is None and not node.mention.plural
+        first = self.refiner.concept(anchor.mention.forms[0])
+        alike = form.side is None and not node.mention.plural
+        alike |= node.mention.plural and first.category == one.category  # "… and cephalic veins"
+        paired = one.side_rule == "paired" and alike
         bare = bare and paired and not node.mention.sides
         if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
             words.sides = list(sides)

@@ -332,6 +332,11 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
         return True
     if "compared" in before[-1:] or before in (["up", "from"], ["down", "from"]):
         return True
+    after = tokens[end].norm if end < len(tokens) else ""
+    apart = "".join(before[-1:]) if tokens[start].norm == "from" else before[0] if before else ""
+    single = sum(token.kind == "number" for token in tokens[start:end]) == 1 and after != "to"
+    if apart in _CHANGES and "from" in (tokens[start].norm, *before[-1:]) and single:
+        return True  # "21 mm, increased from 16 mm"
     following = [token.norm for token in tokens[end : end + 2]] + ["", ""]
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",")
     return inside and (

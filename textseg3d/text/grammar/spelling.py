@@ -20,7 +20,19 @@ from textseg3d.text.grammar.tokens import Token, fold, join
 
 _MAX_UNKNOWN = 12
 _MAX_WORD = 40
-_ENDINGS = ("able", "ible", "ing", "ings", "ization", "isation", "ized", "ised", "ability", "like")
+_ENDINGS = (
+    "able",
+    "ed",
+    "ible",
+    "ing",
+    "ings",
+    "ization",
+    "isation",
+    "ized",
+    "ised",
+    "ability",
+    "like",
+)
 _ENGLISH_SIDES = ("left", "right", "both", "bilateral")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from textseg3d.errors import PromptError
@@ -36,6 +37,8 @@ _SPELLINGS = {
     "disk": "disc",
 }
 _BRITISH = re.compile("|".join(_SPELLINGS))
+# Every spelling has one of these parts: most names have none, and need no regular expression.
+_BRITISH_PARTS = ("ae", "oe", "mour", "bre", "tre", "gre", "leuk", "ism", "disk")
 _SEPARATORS = re.compile(r"[\s_\-‐‑–—/,;:()\[\].]+")
 _POSSESSIVE = re.compile("['’]s\\b")
 _IRREGULAR = {
@@ -105,9 +108,12 @@ class Form(NamedTuple):
 
 def normalise(text: str) -> str:
     """Lower case, single spaces, no separators or possessives, American spelling."""
-    text = _POSSESSIVE.sub("", text.casefold())
-    text = _SEPARATORS.sub(" ", text).strip()
-    return _BRITISH.sub(lambda match: _SPELLINGS[match[0]], text)
+    text = text.casefold()
+    if not text.replace(" ", "").isalnum() or "  " in text or text != text.strip():
+        text = _SEPARATORS.sub(" ", _POSSESSIVE.sub("", text)).strip()
+    if any(part in text for part in _BRITISH_PARTS):
+        text = _BRITISH.sub(lambda match: _SPELLINGS[match[0]], text)
+    return text
 
 
 def pluralise(term: str) -> str:
@@ -126,6 +132,7 @@ def pluralise(term: str) -> str:
     return " ".join(words)
 
 
+@lru_cache(maxsize=8192)
 def _plural_word(word: str) -> str:
     lower = word.lower()
     if lower in _IRREGULAR:
