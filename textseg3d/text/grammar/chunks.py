@@ -443,7 +443,8 @@ class _Chunker(Ahead):
             words, links = self.phrases[at - 1].words, self.phrases[at].links
             forms = self.phrases[at - 1].mentions[-1].forms
             later = at < len(self.phrases) - 1  # "common, external and internal nodes, left"
-            joined = (links & {"and", "or"} or later) and links <= {"and", "or", "comma"} and links
+            joined = bool(links & {"and", "or"} or (later and links))
+            joined &= links <= {"and", "or", "comma"}
             joined = joined and not ("or" in links and sides[0] == "both")
             own = self.phrases[at].words.sides not in ([], list(sides))
             if not joined or words.sides or len(set(sides)) > 1 or own:

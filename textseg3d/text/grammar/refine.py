@@ -229,8 +229,10 @@ class Refiner:
         finding = self.concept(form)
         if finding.kind != "finding" or form.source == "adjective" or place.name == "body":
             return False
-        part = place.category == "bone part" and whole is not None
-        if part and whole.name not in finding.containers:  # the radial head is not the wrist
+        part = whole is not None and place.category == "bone part"
+        if (
+            part and whole is not None and whole.name not in finding.containers
+        ):  # the radial head is not the wrist
             return self.fits(finding, place)
         return self.fits(finding, place) or (whole is not None and self.fits(finding, whole))
 

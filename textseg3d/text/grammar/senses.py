@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Form, KnowledgeTree
@@ -20,7 +21,7 @@ def by_context(
         denied: whether the sentence denies it, as it does with findings.
         tree: the tree of the forms.
     """
-    senses = read_tables("closed")["senses"]
+    senses: dict[str, Any] = read_tables("closed")["senses"]
     kinds = {tree.concept(form.concept).kind for form in forms}
     if len(kinds) < 2 or surface not in senses["default"]:
         return forms

@@ -51,7 +51,11 @@ _NOT += ("are no longer",)
 
 
 _REMAINS = ("is", "are", "remains", "remain", "would be", "could be", "may be", "as")
-_CONSIDERED = ("a differential consideration", "a differential diagnosis", "a differential")
+_CONSIDERED: tuple[str, ...] = (
+    "a differential consideration",
+    "a differential diagnosis",
+    "a differential",
+)
 _CONSIDERED += ("a diagnostic consideration", "a diagnostic possibility", "an alternative")
 _CONSIDERED += ("one consideration", "a possible explanation", "a possible diagnosis")
 _CONSIDERED += ("the leading consideration", "the main differential", "on the differential")
