@@ -30,7 +30,7 @@ def random_nnunet(request: dict[str, Any]) -> dict[str, Any]:
     )
     source = weights.write_nnunet(folder / "nnunet", design)
     model = convert_nnunet(source, folder / "model")
-    weights.fit_last_layer(source, model, Path(request["scan"]))
+    weights.fit_last_layer(source, design, model, Path(request["scan"]))
     shutil.rmtree(model)
     model = convert_nnunet(source, folder / "model")
     concepts = ModelCard.read(model).concepts

@@ -93,6 +93,15 @@ def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
     Raises:
         MissingDependencyError: without nnunetv2.
     """
+    weights = _weights(design)
+    (folder / "fold_0").mkdir(parents=True)
+    for name, data in (("plans.json", _plans(design)), ("dataset.json", _dataset(design))):
+        (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    _write_checkpoint(folder, weights)
+    return folder
+
+
+def _weights(design: RandomNnunet) -> dict[str, Any]:
     import torch
 
     try:
@@ -112,10 +121,12 @@ def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
             design.classes + 1,
             deep_supervision=True,
         )
-    weights = _smooth(network.state_dict(), len(design.features))
-    (folder / "fold_0").mkdir(parents=True)
-    for name, data in (("plans.json", _plans(design)), ("dataset.json", _dataset(design))):
-        (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    return _smooth(network.state_dict(), len(design.features))
+
+
+def _write_checkpoint(folder: Path, weights: dict[str, Any]) -> None:
+    import torch
+
     checkpoint = {
         "network_weights": weights,
         "init_args": {"configuration": "3d_fullres", "fold": 0},
@@ -124,7 +135,6 @@ def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
         "current_epoch": 0,
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
-    return folder
 
 
 def _smooth(weights: dict[str, Any], stages: int) -> dict[str, Any]:
@@ -144,7 +154,7 @@ def _smooth(weights: dict[str, Any], stages: int) -> dict[str, Any]:
     return weights
 
 
-def fit_last_layer(source: Path, model: Path, scan: Path) -> None:
+def fit_last_layer(source: Path, design: RandomNnunet, model: Path, scan: Path) -> None:
     """Give an nnU-Net's last layer the classes that its features fall into on a scan.
 
     The features of all voxels, means over half-overlapping windows as the predictors take them,
@@ -153,16 +163,15 @@ def fit_last_layer(source: Path, model: Path, scan: Path) -> None:
     tell apart best, and every class is somewhere.
 
     Args:
-        source: nnU-Net's results folder; its checkpoint is rewritten.
+        source: nnU-Net's results folder; its checkpoint is written anew.
+        design: what it was written from.
         model: the same, converted.
         scan: what to fit to.
     """
     import torch
 
     features = _features(model, scan)
-    path = source / "fold_0" / "checkpoint_final.pth"
-    checkpoint = torch.load(path, weights_only=False)
-    weights = checkpoint["network_weights"]
+    weights = _weights(design)
     last = max(n for n in weights if n.startswith("decoder.seg_layers.") and n.endswith("weight"))
     classes = len(weights[last])
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
@@ -170,7 +179,7 @@ def fit_last_layer(source: Path, model: Path, scan: Path) -> None:
     bias = -(centres**2).sum(axis=1) / 2 - centres @ (mean / scale)
     for name, values in ((last, centres / scale), (last.replace("weight", "bias"), bias)):
         weights[name].copy_(torch.tensor(values, dtype=torch.float32).view_as(weights[name]))
-    torch.save(checkpoint, path)
+    _write_checkpoint(source, weights)
 
 
 def _features(model: Path, scan: Path) -> NDArray[np.float64]:
