@@ -3,16 +3,20 @@
 # atlases/; OUT gets everything else. Seeds are 0. The data are compared with data.sha256 first; each
 # part's seconds end in OUT/seconds.txt. A part that was done is skipped, a training that was stopped
 # goes on, so the same command resumes. With more scans: list them in prepare.py and prepare_fine.py;
-# on a GPU: --device cuda and a larger --batch are taken from TRAIN_OPTIONS.
+# options for both trainings are taken from TRAIN_OPTIONS ("--device cuda --batch 4").
 #
 #     bash examples/ct_nano/recipe.sh DATA OUT [STEPS [FINE_STEPS]]
 set -euo pipefail
-data="$(realpath "$1")" out="$2" steps="${3:-8700}" fine_steps="${4:-4000}"
+data="$(realpath "$1")" out="$2" steps="${3:-8000}" fine_steps="${4:-4000}"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$here/../.."
 python="${PYTHON:-python}"
 textseg3d="$python -m textseg3d.cli"
-withheld=("liver lesion" "renal cyst")
+withheld=(
+  "pulmonary nodule" "liver lesion" "renal cyst" "left common iliac artery"
+  "right common iliac artery" "left common iliac vein" "right common iliac vein"
+  "brachiocephalic trunk" "costal cartilages" "thoracic vertebrae" "lumbar vertebrae"
+)
 read -r -a options <<<"${TRAIN_OPTIONS:-}"
 mkdir -p "$out"
 
@@ -35,7 +39,7 @@ train() { # DATA CONFIGURATION RUN STEPS OPTIONS…
 (cd "$data" && sha256sum --check --quiet "$here/data.sha256")
 part prepare $python "$here/prepare.py" --data "$data" --out "$out/data" --outlines "$here/outlines"
 part train train "$out/data" 3mm "$out/run" "$steps" --card "$here/card.json" \
-  --withhold "pulmonary nodule" "${withheld[@]}" --model-folder "$out/ct-nano"
+  --withhold "${withheld[@]}" --model-folder "$out/ct-nano"
 cp "$root/model_zoo/ct-nano/postprocessing.json" "$out/ct-nano/"
 part prepare-fine $python "$here/prepare_fine.py" --data "$data" --out "$out/fine-data" \
   --model "$out/ct-nano"
