@@ -33,9 +33,7 @@ def remap(rng: torch.Generator, hu: Tensor) -> Tensor:
     return hu
 
 
-def acquire(
-    rng: torch.Generator, hu: Tensor, thick: tuple[float, float] = THICK_SLICES
-) -> Tensor:
+def acquire(rng: torch.Generator, hu: Tensor, thick: tuple[float, float] = THICK_SLICES) -> Tensor:
     """Kernel blur, thick slices, correlated noise and slow shading; [D, H, W] in HU.
 
     Args:
@@ -48,8 +46,8 @@ def acquire(
     hu = blur(hu, (sigma, sigma, sigma))
     if chance(rng, 0.4):
         slices = max(4, round(shape[0] / uniform(rng, *thick)))
-        thick = nn.functional.adaptive_avg_pool3d(hu[None, None], (slices, shape[1], shape[2]))
-        hu = nn.functional.interpolate(thick, size=shape, mode="trilinear")[0, 0]
+        layers = nn.functional.adaptive_avg_pool3d(hu[None, None], (slices, shape[1], shape[2]))
+        hu = nn.functional.interpolate(layers, size=shape, mode="trilinear")[0, 0]
     level = uniform(rng, 0, 35) if chance(rng, 0.85) else uniform(rng, 30, 70)
     noise = torch.randn(shape, generator=rng)
     if chance(rng, 0.5):

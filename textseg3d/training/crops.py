@@ -103,9 +103,9 @@ class CropDataset(WindowDataset):
             ]
             self._boxes[case.name] = np.array(ends, dtype=np.float64)
         middle = [n // 2 for n in coordinates.shape[:3]]
-        ends = []
+        window = []
         for axis in range(3):
             first, last = list(middle), list(middle)
             first[axis], last[axis] = 0, -1
-            ends.append([float(coordinates[tuple(i)][axis]) for i in (first, last)])
-        return body_position(self._boxes[case.name], np.array(ends))
+            window.append([float(coordinates[tuple(i)][axis]) for i in (first, last)])
+        return body_position(self._boxes[case.name], np.array(window))
