@@ -150,7 +150,12 @@ def false_positives(mask: Bools, nodules: list[Finding], tumours: Bools) -> int:
 
 
 def zone(lung: Bools, lobe: str) -> Bools:
-    """The part of a lung [D, H, W] that certainly belongs to its upper or lower lobe."""
+    """The part of a lung [D, H, W] that certainly belongs to its upper or lower lobe.
+
+    Nothing where the scan cuts that end of the lung off: what is left may be the other lobe.
+    """
+    if lung[-1 if lobe == "upper" else 0].any():
+        return np.zeros_like(lung)
     z, y, _ = (np.flatnonzero(lung.any(axis=a)) for a in ((1, 2), (0, 2), (0, 1)))
     depth, height = z[-1] - z[0] + 1, y[-1] - y[0] + 1
     part = np.zeros_like(lung)

@@ -53,6 +53,7 @@ NOT_TYPED = {
     "textseg3d bench ": "takes minutes on an idle machine: tests/benchmark/test_bench.py, --quick",
     "torchrun ": "takes hours: tests/training/test_ranks.py, two processes and a few steps",
     "bash examples/training/": "takes hours and wants ../shared/data",
+    "python examples/ct_nano/": "takes hours and wants ../shared/data",
     "python benchmarks/": "takes minutes to hours on an idle machine; writes its page's figures",
     "export ": "sets places of one's own",
 }

@@ -79,6 +79,8 @@ def run_cohort(
         dispatch(pool, rest, told)
     finally:
         pool.stop()
+        for folder in dict.fromkeys(case.names.folder for case in rest):
+            sweep(folder)  # what workers left that were killed
 
 
 def _record_loss(case: Case, work: Work, model: str, outcome: Outcome) -> None:

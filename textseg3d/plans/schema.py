@@ -235,7 +235,7 @@ class Plans:
         Raises:
             PlansError: for unknown keys, wrong types or a cycle of inheritance.
         """
-        configurations = data.get("configurations")
+        configurations = data.get("configurations") if isinstance(data, dict) else None
         if not isinstance(configurations, dict):
             raise PlansError("plans need an object 'configurations'")
         resolved = {name: _inherit(name, configurations, ()) for name in configurations}
