@@ -7,20 +7,19 @@ inference.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textseg3d.plans.schema import Configuration
 from textseg3d.preprocessing.body import body_position
 from textseg3d.preprocessing.intensity import normalise
 from textseg3d.synthesis.deform import DeformSettings, random_map, sample
 from textseg3d.synthesis.noise import chance, smooth_noise, uniform
 from textseg3d.synthesis.scanner import acquire, remap
-from textseg3d.training.cases import TrainingCase, TrainingSet
+from textseg3d.training.cases import TrainingCase
 from textseg3d.training.insertion import insert_findings
 from textseg3d.training.sampling import WindowDataset
 from textseg3d.training.source import Sample
@@ -41,17 +40,10 @@ class CropDataset(WindowDataset):
     A case's ``insert`` says which labels are that organ. Arguments as there.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        training_set: TrainingSet,
-        configuration: Configuration,
-        seed: int,
-        prompts: int = 10,
-        fine_crop: int = 64,
-    ) -> None:
-        super().__init__(folder, training_set, configuration, seed, prompts, fine_crop)
-        self._boxes: dict[str, NDArray[np.float64]] = {}
+    @cached_property
+    def _boxes(self) -> dict[str, NDArray[np.float64]]:
+        """First and last voxel [3, 2] of the organ, by case; filled as cases are drawn."""
+        return {}
 
     def __getitem__(self, index: int) -> Sample:
         rng = self.generator(index)
