@@ -13,6 +13,7 @@ import pytest
 from textseg3d import __version__
 from textseg3d.cli.logs import progress_reporter
 from textseg3d.cli.main import COMMANDS, main
+from textseg3d.cli.parser import CommandParser
 from textseg3d.errors import (
     Cancelled,
     CasesFailedError,
@@ -114,6 +115,19 @@ def test_wrong_use_is_exit_2(
     text = capsys.readouterr().err
     assert words in text
     assert text.count("\n") == 1
+
+
+def test_options_of_several_values_gather_them_when_repeated() -> None:
+    parser = CommandParser(prog="x")
+    parser.add_argument("-p", nargs="+", default=["lungs"])
+    parser.add_argument("-s", nargs=3, type=float)
+    parser.add_argument("-o")
+    assert parser.parse([]).p == ["lungs"]
+    once = parser.parse(["-p", "liver", "-s", "1", "2", "3", "-o", "a", "-p", "spleen", "heart"])
+    assert once.p == ["liver", "spleen", "heart"]
+    assert parser.parse(["-p", "liver"]).p == ["liver"]  # nothing is kept between two runs
+    again = parser.parse(["-s", "1", "2", "3", "-s", "4", "5", "6", "-o", "a", "-o", "b"])
+    assert (again.s, again.o) == ([4.0, 5.0, 6.0], "b")
 
 
 def test_no_command_prints_the_overview(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from textseg3d.errors import UsageError
@@ -15,12 +16,34 @@ COMMON_FLAGS = {
 }
 
 
+class StoreOrGather(argparse._StoreAction):
+    """argparse's "store", but an option of several values gathers them when it is given again.
+
+    Plain argparse would keep the last ones: of `-p liver -p spleen` the liver got lost, silently.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Set the values, or add them to those that the same option was given before."""
+        before = getattr(namespace, self.dest, None)
+        if option_string and self.nargs in ("+", "*") and before is not self.default:
+            values = [*(before or ()), *(values or ())]
+        setattr(namespace, self.dest, values)
+
+
 class CommandParser(argparse.ArgumentParser):
     """`ArgumentParser` without abbreviations; raises :class:`UsageError` instead of exiting."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
+        for name in (None, "store"):
+            self.register("action", name, StoreOrGather)
 
     def error(self, message: str) -> NoReturn:
         """Raise the parse error; the entry point prints it and returns exit code 2.
