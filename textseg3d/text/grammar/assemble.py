@@ -122,13 +122,20 @@ def _container_spots(node: Node, refiner: Refiner) -> list[Spot]:
             else:
                 merged += spots
         return merged
-    return spots or _narrowest(chains, refiner)
+    return spots or _narrowest(chains, refiner, bool(node.words.order))
 
 
-def _narrowest(chains: Sequence[list[Spot]], refiner: Refiner) -> list[Spot]:
-    """The places of several chains; of two related ones the narrower: "Liver: … in segment 7"."""
+def _narrowest(
+    chains: Sequence[list[Spot]], refiner: Refiner, ordered: bool = False
+) -> list[Spot]:
+    """The places of several chains; of two related ones the narrower: "Liver: … in segment 7".
+
+    Where an order chooses ("in both lungs, the largest in the right one") the first place stays.
+    """
     kept: list[list[Spot]] = []
     for chain in chains:
+        if ordered and kept and kept[0] and kept[0][0].side == "both":
+            break
         for at, other in enumerate(kept):
             if not (chain and other) or not refiner.related(chain[0].concept, other[0].concept):
                 continue
@@ -216,24 +223,30 @@ def _changed(target: PromptTarget, node: Node, refiner: Refiner) -> PromptTarget
 
     A mere size ("enlarged spleen") leaves it the structure.
     """
-    kind = refiner.tree.concept(target.concept).category
+    finding = change(node, refiner.tree.concept(target.concept), refiner)
+    if finding is None:
+        return target
+    side = target.side if finding.allows(target.side) else None
+    return replace(
+        target,
+        concept=finding.name,
+        broader=target.concept,
+        side=finding.fixed_side or side,
+        codes=finding.codes,
+    )
+
+
+def change(node: Node, concept: Concept, refiner: Refiner) -> Concept | None:
+    """The finding that the describing words of a structure name, if they do."""
     for attribute in node.words.attributes:
-        mere = attribute.negated or attribute.value.split(" ")[-1] in _MERE_SIZES
-        if mere or attribute.kind not in _CHANGES:
+        last = attribute.value.split(" ")[-1]
+        if attribute.negated or last in _MERE_SIZES or attribute.kind not in _CHANGES:
             continue
-        for name in dict.fromkeys((node.mention.surface, target.concept, kind)):
-            forms = refiner.changed(attribute.value, name, refiner.tree.concept(target.concept))
+        for name in dict.fromkeys((node.mention.surface, concept.name, concept.category)):
+            forms = refiner.changed(attribute.value, name, concept)
             if forms:
-                finding = refiner.concept(forms[0])
-                side = target.side if finding.allows(target.side) else None
-                return replace(
-                    target,
-                    concept=finding.name,
-                    broader=target.concept,
-                    side=finding.fixed_side or side,
-                    codes=finding.codes,
-                )
-    return target
+                return refiner.concept(forms[0])
+    return None
 
 
 def _finding(

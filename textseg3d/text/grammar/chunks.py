@@ -15,7 +15,7 @@ from textseg3d.text.grammar.ahead import Ahead
 from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute
-from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
+from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words, abnormal
 from textseg3d.text.grammar.senses import by_context
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import Side, normalise
@@ -52,7 +52,8 @@ class _Chunker(Ahead):
         self.ignored: list[str] = []
 
     def read(self) -> Sentence:
-        for at, item in enumerate(self.items):
+        for at in range(len(self.items)):  # items may be replaced while they are read
+            item = self.items[at]
             handler = getattr(self, f"_on_{item.kind}", None)
             if handler is not None:
                 handler(item, at)
@@ -182,6 +183,9 @@ class _Chunker(Ahead):
     def _connect(self, kind: str, at: int) -> None:
         following = self._next(at, ("filler",))
         self._flush(final=False, attribute_next=following is not None and following.kind == "attr")
+        if kind == "in" and self.pending.order and self.phrases and self._head().finding:
+            self._head().words.add(Words(order=self.pending.order, rank=self.pending.rank))
+            self.pending.order = self.pending.rank = None  # "the largest in the left one"
         if self.stranger and not self.phrases and kind == "in":
             self.links.add("stranger")
         elif self.stranger and kind != "in":
@@ -227,20 +231,32 @@ class _Chunker(Ahead):
                 return
             word = following.value.surface.split(" ")[0] if following.kind == "mention" else ""
             if word in ("left", "right") and word not in self.pending.sides:
-                self._shared_side(following.value)
+                if self._shared_side(following):
+                    return
         self._connect(kind, at)
 
-    def _shared_side(self, match: Match) -> None:
-        """Reads "left and right atrium" as "left atrium and right atrium"."""
+    def _shared_side(self, item: Item) -> bool:
+        """Reads "left and right atrium" as "left atrium and right atrium".
+
+        One structure that there is twice is asked for on both sides; then the result is true.
+        """
+        match: Match = item.value
         side = self.pending.sides[-1]
         _, _, rest = match.surface.partition(" ")
         forms = self.lexicon.get(f"{side} {rest}")
-        if not forms and match.forms[0].side in ("left", "right"):
-            forms = tuple(form._replace(side=side) for form in match.forms)
+        if match.forms[0].side in ("left", "right"):
+            same = {form.concept for form in forms} or {match.forms[0].concept}
+            if match.forms[0].concept in same:
+                pair = tuple(f._replace(side=None) for f in match.forms if f.concept in same)
+                whole = replace(item, value=match._replace(forms=pair, surface=rest))
+                self.items = [whole if other is item else other for other in self.items]
+                self.pending.sides[-1] = "both"
+                return True
         if forms:
             self.pending.sides.pop()
             finding = self.tree.concept(forms[0].concept).kind == "finding"
             self._name(Mention(forms, f"{side} {rest}", finding, text=f"{side} {rest}"))
+        return False
 
     def _on_but(self, item: Item, at: int) -> None:
         self._connect("but", at)
@@ -281,7 +297,7 @@ class _Chunker(Ahead):
             self._on_neg_post(self.items[at], at)
             return
         subject = self.be and self.phrases and not self.phrases[-1].finding
-        subject = subject and not self.pending.attributes  # "the liver is normal without lesions"
+        subject = subject and not any(map(abnormal, self.pending.attributes))
         self._flush(final=False)
         if subject:
             self.links.add("has")
@@ -415,6 +431,8 @@ class _Chunker(Ahead):
     def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
         """Gives pending describing words to the name before them, where they follow it."""
         if self.stranger and self.connected and self.phrases:
+            sizes = self.pending.sizes if self.links <= {"in"} and self._head().finding else []
+            self._head().words.sizes += sizes  # "over the left foobar, 9 mm in thickness"
             self.pending = Words()  # they describe a word that is not known
         if not self.pending or not self.phrases:
             return

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.words import read_tables
-from textseg3d.text.knowledge import normalise
+from textseg3d.text.knowledge import Form, normalise
 
 _TOPICS = frozenset(("learn", "learning", "study", "studying", "teaching", "anatomy", "mode"))
 _TOPICS |= {"course", "exam", "project", "task", "homework", "lecture", "quiz", "batch", "student"}
@@ -88,7 +89,7 @@ def _orders(item: Item) -> bool:
     return item.kind == "rank" or (item.kind == "attr" and item.value[0] == "position")
 
 
-def _unsided(name: str) -> str:
+def unsided(name: str) -> str:
     """A name without the side at its beginning ("right lower lobe")."""
     first, _, rest = name.partition(" ")
     return rest if first in ("left", "right") else name
@@ -110,7 +111,7 @@ def _head_behind(items: Sequence[Item], at: int, lexicon: Lexicon) -> int | None
         item = items[place]
         shares = _shares(item, lexicon)
         if item.kind == "mention" and not (shares and joined and _joins_next(items, place)):
-            first, _, rest = _unsided(item.value.surface).partition(" ")
+            first, _, rest = unsided(item.value.surface).partition(" ")
             return place + 1 if joined and rest and first else None
         if item.kind not in ("and", "or", "comma", "side", "determiner") and not shares:
             return None
@@ -135,14 +136,20 @@ def _spelled_out(
         lead.pop(0)
     head: Match = group[-1].value
     if lexicon.is_finding(head) and not all(map(_orders, _members(group))):
-        return None
-    words = _unsided(head.surface).split(" ")
+        listed = all(item.kind == "attr" for item in _members(group))
+        if not listed or not canon.is_plural(head.surface.split(" ")[-1]):
+            return None  # "lytic and sclerotic lesions" are of two kinds
+    words = unsided(head.surface).split(" ")
     for first in range(1, len(words)):
         rest = " ".join(words[first:])
         found = _with_head(group, rest, lead, lexicon)
         if found is not None:
             return found
     return None
+
+
+def _of_kind(forms: Sequence[Form], lexicon: Lexicon) -> bool:
+    return lexicon.tree.concept(forms[0].concept).kind == "finding"
 
 
 def _members(group: Sequence[Item]) -> list[Item]:
@@ -160,7 +167,7 @@ def _with_head(
     for item in group:
         if item.kind == "side":
             sided = True
-        named = item is group[-1] and _unsided(head.surface) != head.surface
+        named = item is group[-1] and unsided(head.surface) != head.surface
         member = any(item is one for one in members)
         if member or item is group[-1]:
             result += [] if sided or named else lead
@@ -169,7 +176,7 @@ def _with_head(
             first, _, noun = normalise(item.text).partition(" ")  # "upper pole and lower pole of"
             name = f"{first} {rest}" if rest.startswith(noun) else f"{first} {noun} {rest}"
             forms = lexicon.get(name) or lexicon.named(name)
-            if not forms:
+            if not forms or (lexicon.is_finding(head) and not _of_kind(forms, lexicon)):
                 return None
             item = Item("mention", Match(head.end, forms, head.sides, name), item.text)
         result.append(item)

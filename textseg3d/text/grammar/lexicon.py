@@ -68,12 +68,23 @@ class Lexicon:
         for text, forms in tree.forms.items():
             for extra, meant in _variants(text, forms, tree):
                 self._forms.setdefault(extra, meant)
+        self._short_plurals = set(self._plural_abbreviations())
         self._canonical = CanonicalIndex(tree, self._forms)
         self._longest: dict[str, int] = {}
         for text in self._forms:
             parts = _words(text)
             if parts:
                 self._longest[parts[0]] = max(self._longest.get(parts[0], 0), len(parts))
+
+    def _plural_abbreviations(self) -> Iterator[str]:
+        """Adds "ICAs" and "SVs"; such words count only where they are written like this."""
+        for text, forms in list(self._forms.items()):
+            short = tuple(f for f in forms if f.source == "abbreviation" and f.side is None)
+            if short and 2 <= len(text) <= 5 and text.isalpha() and f"{text}s" not in self._forms:
+                self._forms[f"{text}s"] = tuple(
+                    f._replace(source="plural", side=_both(self.tree, f)) for f in short
+                )
+                yield f"{text}s"
 
     def get(self, text: str) -> tuple[Form, ...]:
         """The forms of a whole name."""
@@ -311,6 +322,8 @@ class Lexicon:
         self, word: str, token: Token, forms: tuple[Form, ...]
     ) -> tuple[Form, ...] | None:
         """Forms of one word, without those that read a common word as a short or foreign name."""
+        if word in self._short_plurals and not token.raw[:-1].isupper():
+            return None
         if fold(word) not in self._closed:
             return forms
         weak: tuple[str, ...] = ("abbreviation", "translation", "latin")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
-from textseg3d.text.grammar.parts import Words
+from textseg3d.text.grammar.parts import Words, abnormal
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
@@ -75,8 +76,7 @@ class Linker:
 
     def _abnormal(self, node: Node) -> bool:
         """Whether anything is said of a structure that it is not normal: "dilated"."""
-        kinds = ("extent", "density", "shape", "enhancement", "margin")
-        return any(a.kind in kinds and not a.negated for a in node.words.attributes)
+        return any(map(abnormal, node.words.attributes))
 
     def _without_past(self) -> list[Node]:
         """The nodes without what only says since when: "sternal wires after bypass surgery"."""
@@ -159,9 +159,12 @@ class Linker:
             return True
         if not node.uncertain:
             return False
-        own = words.sides or words.sizes or words.count or node.before
+        own = words.sides or words.count or node.before or (words.sizes and anchor.words.sizes)
         follows = node.cued and node.links <= {"comma"} and not anchor.negated
-        return follows and not anchor.uncertain and not own
+        if not follows or anchor.uncertain or own:
+            return False
+        anchor.words.sizes += words.sizes  # "mass, most likely a meningioma, 31 mm"
+        return True
 
     def _again(self, anchor: Node, node: Node) -> bool:
         """Whether "stroke with restricted diffusion" names the same thing twice."""
@@ -201,7 +204,7 @@ class Linker:
             else:
                 self._contain(node, targets)
         elif previous.role == "container" and (not links or links <= _LIST):
-            if links <= {"comma"} and self._related(previous, node):
+            if not links or (links <= {"comma"} and self._related(previous, node)):
                 for owner in self.owners:
                     owner.containers[-1].append(node)
                 node.role = "container"
@@ -216,7 +219,8 @@ class Linker:
                 anchor.words.sides = anchor.words.sides or node.words.sides
                 node.words.sides = []
                 return
-            region = self._is_region(anchor, node) or (not links and self._unsided_pair(anchor))
+            region = self._is_region(anchor, node)
+            region |= self._unsided_pair(anchor) and (not links or self._part(anchor, node))
             if apart and node.words.sides and region and node is self.nodes[-1]:
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
@@ -299,8 +303,10 @@ class Linker:
         """A finding behind an anatomical subject: "the left kidney shows a cyst"."""
         links = node.links
         if links & {"colon", "has", "with"} and not previous.finding:
+            place = self.refiner.concept(previous.mention.forms[0])
+            own = "with" in links and change(previous, place, self.refiner) is not None
             if previous.role == "target":
-                previous.role = "container"
+                previous.role = "target" if own else "container"  # "dilated duct with a stone"
                 self.subject = previous
                 self._listed_subjects(node, previous)
         elif not (self.subject is not None and links <= _LIST and not node.before):
@@ -346,6 +352,11 @@ class Linker:
         if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
             words.sides = list(sides)
             self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
+
+    def _part(self, one: Node, other: Node) -> bool:
+        """Whether one structure is a part of another: "greater tuberosity, right humerus"."""
+        inner, outer = (self.refiner.concept(node.mention.forms[0]) for node in (one, other))
+        return inner.name != outer.name and self.refiner.narrower(inner, outer)
 
     def _unsided_pair(self, node: Node) -> bool:
         """Whether a paired structure was named without its side: "acetabular labrum left hip"."""

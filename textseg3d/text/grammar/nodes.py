@@ -113,7 +113,7 @@ def _node(group: list[Mention], phrase: Phrase, refiner: Refiner, *, first: bool
         head,
         before,
         words,
-        set(phrase.links) if first else {"comma"},
+        set(phrase.links) if first else set() if "in" in phrase.links else {"comma"},
         phrase.negated,
         phrase.uncertain,
         phrase.historical,

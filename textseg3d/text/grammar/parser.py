@@ -28,7 +28,7 @@ from textseg3d.text.grammar.repeats import without_repeats
 from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
-from textseg3d.text.grammar.tokens import tokenise
+from textseg3d.text.grammar.tokens import fold, tokenise
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
@@ -96,9 +96,16 @@ def parse_prompt(
         except Contradiction as error:
             corrections = spelling.corrections
             return ParsedPrompt(text, "contradiction", corrections=corrections, hint=str(error))
-        if found or spelling.side_like or spelling.ambiguous:
+        foreign = any(_foreign(word, lexicon) for word in ignored)
+        if (found and not foreign) or spelling.side_like or spelling.ambiguous:
             break
     return _result(text, found, ignored, spelling, refiner, KnownConcepts.of(tree, known))
+
+
+def _foreign(word: str, lexicon: Lexicon) -> bool:
+    """Whether a word that meant nothing here is known from another language alone."""
+    plain = fold(word.lower())
+    return len(plain) > 7 and plain in lexicon.vocabulary and plain not in lexicon.english
 
 
 def _label(text: str, tree: KnowledgeTree) -> Target | None:

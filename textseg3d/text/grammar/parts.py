@@ -8,6 +8,17 @@ from textseg3d.text.grammar.model import Attribute, Order, Range
 from textseg3d.text.grammar.numbers import Quantity
 from textseg3d.text.knowledge import Form, Side
 
+_ABNORMAL = ("extent", "density", "shape", "enhancement", "margin")
+_PLAIN = frozenset(("normal", "unenlarged", "nondilated", "undilated", "homogeneous", "smooth"))
+_PLAIN |= {"mobile", "unenhanced", "round", "oval", "symmetric", "symmetrical", "thin", "small"}
+
+
+def abnormal(attribute: Attribute) -> bool:
+    """Whether a describing word says that a structure is not as it should be: "dilated"."""
+    first = attribute.value.split(" ")[0]
+    sound = first in _PLAIN or attribute.value.endswith("sized")
+    return attribute.kind in _ABNORMAL and not attribute.negated and not sound
+
 
 @dataclass
 class Mention:

@@ -68,7 +68,7 @@ def conflict(one: str | None, other: str | None) -> bool:
 
 
 def one_side(sides: Sequence[Side], listed: bool, what: str) -> list[Side | None]:
-    """The alternatives that side words ask for: ["left", "right"] for "left and right".
+    """The side that side words ask for: "both" for "left and right", None for no word.
 
     Raises:
         Contradiction: for left and right without "and".
@@ -82,7 +82,7 @@ def one_side(sides: Sequence[Side], listed: bool, what: str) -> list[Side | None
                 f"{what!r} is said to be both left and right; name one side, or write "
                 f"'left and right {what}'"
             )
-        return [side for side in unique if side in ("left", "right")]
+        return ["both"]
     if len(unique) > 1:
         if "both" in unique and listed:
             return ["both"]

@@ -96,6 +96,11 @@ def _number(token: Token) -> tuple[int, str] | None:
     return None
 
 
+def _touches(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a side is written as one word with the number before it."""
+    return tokens[at].norm in ("l", "r") and tokens[at].start == tokens[at - 1].end
+
+
 def _headed(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
     """Numbers behind their head: "ribs 4 and 5", "segments V-VII"."""
     plain = tokens[at].norm
@@ -112,6 +117,9 @@ def _headed(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
             members += [(n, value[1]) for n in range(members[-1][0] + 1, value[0])]
         members.append(value)
         place += 1
+        if place < len(tokens) and _touches(tokens, place) and value[1] == "digit":
+            members[-1] = value[0], tokens[place].norm  # "4R"
+            place += 1
         mark = tokens[place].norm if place < len(tokens) else ""
         double = mark == "," and place + 1 < len(tokens) and tokens[place + 1].norm in _AND
         joined = "to" if mark in _TO else "and" if mark in _AND else ""
@@ -137,6 +145,7 @@ def _headed(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
     row: list[list[str]] = []
     for n, how in members:
         number = _ROMAN[n - 1] if how == "roman" and n <= 12 else str(n)
+        number += how if how in ("l", "r") else ""
         own = [f"{n}{_ending(n)}", head] if head in _ORDERED else [head, number]
         row.append([*(side if row else []), *front, *own, *back])
     return place, _joined(tokens[at], row)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.inverted import inverted
-from textseg3d.text.grammar.items import Item, shared_heads
+from textseg3d.text.grammar.items import Item, shared_heads, unsided
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
 from textseg3d.text.grammar.phrases import Cue, cue_table
@@ -114,9 +114,14 @@ def _shared_front(
     plain = token.norm in canon.ARTICLES | canon.PLACING or lexicon.side_of(fold(token.norm))
     if plain or token.kind != "word" or (match is not None and match.end > at + 1):
         return None
-    front = listed[-2].value.surface.split(" ")[:-1]
-    forms = lexicon.named(" ".join([*front, token.norm])) if front else ()
-    return Match(at + 1, forms, (), " ".join([*front, token.norm])) if forms else None
+    whole = listed[-2].value.surface
+    front = unsided(whole).split(" ")[:-1]
+    name = " ".join([*front, token.norm])
+    forms = lexicon.named(name) if front else ()
+    if forms and unsided(whole) != whole:  # "left humeral head and shaft"
+        side = lexicon.side_of(whole.split(" ")[0])
+        forms = tuple(f._replace(side=side) if f.side is None else f for f in forms)
+    return Match(at + 1, forms, (), name) if forms else None
 
 
 def _without_vague_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
@@ -153,11 +158,19 @@ def _describing(items: list[Item]) -> list[Item]:
     for at, item in enumerate(items):
         if item.attr is None:
             continue
-        after = next((i.kind for i in items[at + 1 :] if i.kind not in _BETWEEN), "")
+        after = next((i.kind for i in items[_row_end(items, at) :] if i.kind not in _BETWEEN), "")
         before = next((i.kind for i in reversed(items[:at]) if i.kind not in _BETWEEN), "")
         if after in ("mention", "generic") or before == "be":
             result[at] = Item("attr", item.attr, item.text)
     return result
+
+
+def _row_end(items: Sequence[Item], at: int) -> int:
+    """Index behind the describing words that are listed with that at ``at``: "lytic or blastic"."""
+    end = at + 1
+    while end + 1 < len(items) and items[end].kind in ("and", "or") and items[end + 1].kind == "attr":
+        end += 2
+    return end
 
 
 _INHERENT = ("position", "aspect", "chronicity")
