@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -46,6 +48,33 @@ class Background:
         pending, self._pending = self._pending, []
         for future in pending:
             future.result()
+
+
+class _Single:
+    """How many callers want one thread per operation, and what torch had before the first."""
+
+    lock, callers, before = Lock(), 0, 1
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Operations of torch take one thread each, in threads that begin meanwhile, too.
+
+    Threads that work on parts of their own would otherwise wait for each other at every one.
+    """
+    import torch
+
+    with _Single.lock:
+        if not _Single.callers:
+            _Single.before = torch.get_num_threads()
+        _Single.callers += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _Single.lock:
+            _Single.callers -= 1
+            torch.set_num_threads(_Single.before)
 
 
 def in_order(

@@ -26,7 +26,7 @@ from textseg3d.inference.blocks import PROMPTS, Boxed, block_logits
 from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
-from textseg3d.inference.parallel import Background, workers
+from textseg3d.inference.parallel import Background, in_order, single_threaded, workers
 from textseg3d.inference.regrid import AxisMap, mask_of_planes
 from textseg3d.inference.windows import PLANES, Triple, WindowGrid, shares
 
@@ -238,17 +238,9 @@ class SlabRun:
             for starts, size in zip(grid.starts, grid.size)
         ]
         self._active: list[Asked] = []
-        self._exports = Background(1)
 
     def run(self, asked: Iterable[Asked]) -> None:
-        """Take the windows as they come, in the grid's order, and finish slab after slab.
-
-        Masks of some prompts are made in threads while the logits of the next ones are computed.
-        """
-        with Background(workers() if self.device.type == "cpu" else 1) as self._exports:
-            self._run(asked)
-
-    def _run(self, asked: Iterable[Asked]) -> None:
+        """Take the windows as they come, in the grid's order, and finish slab after slab."""
         source = iter(asked)
         taken = 0
         for number, slab in enumerate(self.cuts):
@@ -264,18 +256,38 @@ class SlabRun:
             if final and number == 0 and not self.logits and self.present is not None:
                 wanted = wanted[self.presence >= self.present]  # no mask is made of what is absent
             size = chunk_size(self.device) if self.margin is None else PROMPTS
-            for i in range(0, len(wanted), size):
-                self._sum(slab.start, slab.stop, wanted[i : i + size].tolist())
-            self._wait()
+            self._all(slab, [wanted[i : i + size].tolist() for i in range(0, len(wanted), size)])
             self._active = [a for a in self._active if self._end(a) > slab.stop]
         for _ in source:  # lets the source report that it is done
             raise AssertionError("more windows than the grid has")
 
+    def _all(self, slab: Slab, groups: Sequence[list[int]]) -> None:
+        """A slab of all prompts.
+
+        Blocks of several groups are computed and exported in a thread per group. Else the masks of
+        a group are made in threads while the logits of the next one are computed.
+        """
+        count = workers() if self.device.type == "cpu" else 1
+        if self.margin is not None and min(count, len(groups)) > 1:
+            with single_threaded(), Background(1) as at_once:
+                alone = partial(self._sum, slab.start, slab.stop, exports=at_once)
+                spent = sum(in_order(alone, groups, count))
+            self.export_seconds += spent / count
+            return
+        with Background(count) as exports:
+            for group in groups:
+                self.export_seconds += self._sum(slab.start, slab.stop, group, exports=exports)
+            self.export_seconds += _wait(exports)
+
     def _end(self, asked: Asked) -> int:
         return asked.window.start[0] + self.grid.size[0]
 
-    def _sum(self, start: int, stop: int, prompts: list[int]) -> None:
-        """Planes of some prompts; with less at once where memory runs out."""
+    def _sum(self, start: int, stop: int, prompts: list[int], *, exports: Background) -> float:
+        """Planes of some prompts; with less at once where memory runs out.
+
+        Returns:
+            Seconds that export took, or was waited for.
+        """
         found: tuple[Rows, Rows] | None
         try:
             found = self._sums(start, stop, prompts)
@@ -295,27 +307,21 @@ class SlabRun:
                 "out of memory at planes %d to %d; going on with %d planes at a time",
                 start, stop, middle - start,
             )  # fmt: skip
-            self._sum(start, middle, prompts)
-            self._wait()
-            self._sum(middle, stop, prompts)
-            return
+            spent = self._sum(start, middle, prompts, exports=exports) + _wait(exports)
+            return spent + self._sum(middle, stop, prompts, exports=exports)
         sums, whole = found
         if self.present is None:
             for row, prompt in zip(sums, prompts):
                 self.presence[prompt] = max(self.presence[prompt], _largest(row))
-        self._wait()  # of two lots of logits at once one is in the making
         begin = perf_counter()
+        exports.wait()  # of two lots of logits at once one is in the making
         for row, prompt in zip(sums, prompts):
-            self._exports.start(partial(self.builders[prompt].add, row, stop))
-        self.export_seconds += perf_counter() - begin
+            exports.start(partial(self.builders[prompt].add, row, stop))
+        spent = perf_counter() - begin
         if self.logits:
             for row, prompt in zip(whole, prompts):
                 self._keep(row, prompt, start, stop)
-
-    def _wait(self) -> None:
-        begin = perf_counter()
-        self._exports.wait()
-        self.export_seconds += perf_counter() - begin
+        return spent
 
     def _keep(self, row: Tensor | Boxed | None, prompt: int, start: int, stop: int) -> None:
         """Planes of one prompt's logits."""
@@ -372,6 +378,13 @@ class SlabRun:
             if first[0] < stop and self._end(asked) > start:
                 offset = (first[0] - start, first[1] - y.start, first[2] - x.start)
                 yield asked, offset, tuple(axis[s] for axis, s in zip(self._axes, first))
+
+
+def _wait(exports: Background) -> float:
+    """Seconds until all exports are done."""
+    begin = perf_counter()
+    exports.wait()
+    return perf_counter() - begin
 
 
 def _largest(row: Tensor | Boxed | None) -> float:
