@@ -10,6 +10,10 @@ from textseg3d.text.grammar.parts import Phrase
 _TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
 
 
+_EARLIER = frozenset(("previously", "before", "earlier", "prior", "previous", "formerly"))
+_EARLIER |= {"baseline", "initial", "initially"}
+
+
 class Ahead:
     """What the items of a sentence hold behind a place.
 
@@ -42,6 +46,12 @@ class Ahead:
     def _change_follows(self, at: int) -> bool:
         following = self._next(at, _TRANSPARENT)
         return following is not None and following.kind == "change"
+
+    def _before_follows(self, at: int) -> bool:
+        """Whether what follows speaks of an earlier examination: "on the prior CT"."""
+        following = self._next(at, ("filler", "in"))
+        word = following.text.lower().split(" ")[0] if following is not None else ""
+        return word in _EARLIER
 
     def _list_ahead(self) -> bool:
         """Whether the list that is being read ends in "or"."""

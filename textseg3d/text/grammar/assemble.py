@@ -26,6 +26,9 @@ _MERE_SIZES |= {"prominent", "bulky", "swollen", "massive", "unenlarged", "sized
 _MERE_SIZES |= {"lytic", "sclerotic"}
 
 
+_MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
+
+
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     """The targets that one node asks for (two for "left and right kidney").
 
@@ -69,6 +72,7 @@ def _meant(node: Node, refiner: Refiner) -> Node | None:
     vague = read_tables("closed")["generic"]
     forms = node.mention.forms
     plain = not forms or forms[0].concept in vague
+    plain = plain or forms[0].concept.split(" ")[-1] in _MASSES
     for reading in node.readings:
         own = reading.mention.forms
         named = own and own[0].concept not in vague and own[0].concept != "infection"
@@ -125,9 +129,7 @@ def _container_spots(node: Node, refiner: Refiner) -> list[Spot]:
     return spots or _narrowest(chains, refiner, bool(node.words.order))
 
 
-def _narrowest(
-    chains: Sequence[list[Spot]], refiner: Refiner, ordered: bool = False
-) -> list[Spot]:
+def _narrowest(chains: Sequence[list[Spot]], refiner: Refiner, ordered: bool = False) -> list[Spot]:
     """The places of several chains; of two related ones the narrower: "Liver: … in segment 7".
 
     Where an order chooses ("in both lungs, the largest in the right one") the first place stays.

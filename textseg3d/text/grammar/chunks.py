@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.ahead import Ahead
 from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.model import Attribute
-from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words, abnormal
+from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
+from textseg3d.text.grammar.scopes import Scopes
 from textseg3d.text.grammar.senses import by_context
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import Side, normalise
@@ -29,11 +29,12 @@ _BESIDE |= {"ventral to", "dorsal to", "in front of", "just behind", "superficia
 _PARTS = frozenset(("part", "portion", "segment", "division", "third", "section", "half"))
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
-_POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
+_MORE = frozenset(("worse", "greater", "larger", "bigger", "more", "most", "predominantly"))
+_MORE |= {"mainly", "especially", "particularly", "predominant", "marked", "pronounced", "severe"}
 _PLACING = frozenset(("in", "near", "with", "has", "colon"))
 
 
-class _Chunker(Ahead):
+class _Chunker(Scopes):
     """Reads the items of one sentence."""
 
     def __init__(self, items: Sequence[Item], lexicon: Lexicon) -> None:
@@ -144,12 +145,22 @@ class _Chunker(Ahead):
             if self.pending.sides:  # "right greater than left" compares, it does not place
                 self.pending.sides.pop()
             return
-        self.pending.sides.append(item.value)
+        if not self._compared(at):  # "bilateral effusions, larger on the right"
+            self.pending.sides.append(item.value)
+
+    def _compared(self, at: int) -> bool:
+        """Whether a side only says where of both sides there is more."""
+        both = any(i.kind == "side" and i.value == "both" for i in self.items[:at])
+        both = both or any("both" in phrase.words.sides for phrase in self.phrases)
+        words = [word for i in self.items[max(0, at - 4) : at] for word in i.text.lower().split()]
+        return both and not _MORE.isdisjoint(words)
 
     def _on_size(self, item: Item, at: int) -> None:
         following = self._next(at, ())
         if "with" in self.links and following is not None and following.text.lower() == "of":
-            return  # "with 5 mm of depression"
+            named = self._next(at + 1, ("filler", "attr", "determiner"))
+            if named is None or named.kind not in ("mention", "generic"):
+                return  # "with 5 mm of depression"
         if following is None or following.text.lower() not in _DISTANT | _SCANNING:
             self.pending.sizes.append(item.value)
 
@@ -194,10 +205,20 @@ class _Chunker(Ahead):
         self.links.add(kind)
         self.connected = True
 
-    def _on_in(self, item: Item, at: int) -> None:
+    def _on_comma(self, item: Item, at: int) -> None:
         self._connect(item.kind, at)
 
-    _on_with = _on_after = _on_has = _on_comma = _on_in
+    _on_with = _on_after = _on_has = _on_comma
+
+    def _on_in(self, item: Item, at: int) -> None:
+        before = [other.kind for other in self.items[max(0, at - 2) : at]]
+        following = self._next(at, ("filler", "attr", "determiner"))
+        own = following is not None and following.kind in ("mention", "generic", "tail")
+        if own and before[-1:] == ["size"] and before[:1] != ["in"] and item.text.lower() == "of":
+            kind = following.kind if following is not None else ""
+            if kind != "mention" or self.lexicon.is_finding(following.value):  # type: ignore[union-attr]
+                return  # "causing 6 mm of midline shift"
+        self._connect(item.kind, at)
 
     def _on_near(self, item: Item, at: int) -> None:
         self._connect("near", at)
@@ -230,9 +251,9 @@ class _Chunker(Ahead):
                 self.pending.listed = True
                 return
             word = following.value.surface.split(" ")[0] if following.kind == "mention" else ""
-            if word in ("left", "right") and word not in self.pending.sides:
-                if self._shared_side(following):
-                    return
+            other = word in ("left", "right") and word not in self.pending.sides
+            if other and self._shared_side(following):
+                return
         self._connect(kind, at)
 
     def _shared_side(self, item: Item) -> bool:
@@ -272,122 +293,6 @@ class _Chunker(Ahead):
             self._flush(final=False)
             self.connected = True
 
-    # cues
-
-    def _on_without(self, item: Item, at: int) -> None:
-        if self._change_follows(at):
-            return
-        excludes = self.phrases and not self.negation and not self.be
-        if excludes and not self.links & {"comma", "and", "or", "but", "has"}:
-            self._connect("without", at)
-            return
-        self._negate(at)
-
-    def _on_neg_pre(self, item: Item, at: int) -> None:
-        text = item.text.lower()
-        if text in ("free of", "clear of", "free from") and not self.connected:
-            self._on_without(item, at)
-        elif text == "none" and self._next(at, ()) is not None and self._only_size_follows(at):
-            self._invert_size(at)
-        elif not self._change_follows(at):
-            self._negate(at)
-
-    def _negate(self, at: int) -> None:
-        if not self._name_follows(at):
-            self._on_neg_post(self.items[at], at)
-            return
-        subject = self.be and self.phrases and not self.phrases[-1].finding
-        subject = subject and not any(map(abnormal, self.pending.attributes))
-        self._flush(final=False)
-        if subject:
-            self.links.add("has")
-        self.connected = self.negation = self.fresh = True
-        self.uncertainty = False
-
-    def _on_neg_any(self, item: Item, at: int) -> None:
-        following = self._next(at, ("filler",))
-        names = ("mention", "generic", "side", "attr")
-        if following is not None and following.kind in names and not self.be:
-            self._negate(at)
-        else:
-            self._on_neg_post(item, at)
-
-    def _on_neg_post(self, item: Item, at: int) -> None:
-        self._flush(final=False)
-        if self._name_follows(at) and self._next(at, ()) is not None and not self.phrases:
-            self._negate(at)
-            return
-        if item.text.lower() == "none" and self.phrases and self._next(at, ()) is not None:
-            if self._only_size_follows(at):
-                self._invert_size(at)
-                return
-            if any(other.kind == "side" for other in self.items[at + 1 :]):
-                self.stranger = self.connected = True  # "nodule on the right, none on the left"
-                return
-        for phrase in self._segment():
-            phrase.negated, phrase.uncertain = True, False
-        self.connected = True
-
-    def _on_neg_attr(self, item: Item, at: int) -> None:
-        following = self._next(at, ("filler",))
-        if following is not None and following.kind == "side" and self.phrases:
-            rest = self.items[self.items.index(following) + 1 :]
-            if not any(other.kind in ("mention", "generic", "tail") for other in rest):
-                self.not_side = True
-                return
-        if item.text.lower() == "non" and following is not None and following.kind == "unknown":
-            return  # "non-dedicated examination"
-        if following is not None and following.kind == "attr":
-            self.not_next = True
-        elif following is not None and following.kind == "in" and self.phrases and not self.be:
-            self._connect("exclude", at)
-        elif following is not None:
-            self._negate(at)
-        else:
-            self._on_neg_post(item, at)
-
-    def _on_unc_pre(self, item: Item, at: int) -> None:
-        if self._name_follows(at):
-            self._flush(final=False)
-            self.uncertainty = self.fresh = self.connected = True
-            self.negation = False
-        elif self._next(at, ("filler", "question_mark")) is None:
-            self._on_unc_post(item, at)
-
-    def _on_unc_any(self, item: Item, at: int) -> None:
-        if self._name_follows(at) and not self.be:
-            self._on_unc_pre(item, at)
-        else:
-            self._on_unc_post(item, at)
-
-    def _on_unc_cannot(self, item: Item, at: int) -> None:
-        if self.phrases and "but" not in self.links:
-            self._on_unc_post(item, at)
-        else:
-            self._on_unc_pre(item, at)
-
-    def _on_unc_post(self, item: Item, at: int) -> None:
-        self._flush(final=False)
-        for phrase in self._segment():
-            phrase.uncertain, phrase.negated = True, False
-        self.connected = True
-
-    def _on_question(self, item: Item, at: int) -> None:
-        self.question = True
-
-    def _on_question_mark(self, item: Item, at: int) -> None:
-        if self._name_follows(at):
-            self._on_unc_pre(item, at)
-        elif not self.question and not any(_asks(item) for item in self.items):
-            self._flush(final=True)
-            for phrase in self.phrases:
-                phrase.uncertain = not phrase.negated
-
-    def _on_historical(self, item: Item, at: int) -> None:
-        if self._name_follows(at):
-            self._flush(final=False)
-            self.historical = self.fresh = self.connected = True
-
     def _on_unknown(self, item: Item, at: int) -> None:
         self.ignored.append(item.text)
         following = self._next(at, ())
@@ -406,27 +311,6 @@ class _Chunker(Ahead):
             adjective = self.phrases[-1].mentions[-1].adjective
             if not plain or (adjective and not item.text.lower().endswith("ly")):
                 self.phrases[-1].unknown_head = item.text
-
-    def _invert_size(self, at: int) -> None:
-        """Reads "none larger than 2 cm" as "up to 2 cm"."""
-        for place in range(at + 1, len(self.items)):
-            item = self.items[place]
-            if item.kind == "size":
-                low, high = item.value.bounds
-                self.items[place] = replace(item, value=item.value._replace(bounds=(high, low)))
-                return
-
-    def _segment(self) -> list[Phrase]:
-        """The phrases that a cue behind them is about: back to the last comma or "but"."""
-        found: list[Phrase] = []
-        for phrase in reversed(self.phrases):
-            found.append(phrase)
-            if "but" in phrase.links or ("comma" in phrase.links and not self._has_list()):
-                break
-        return found
-
-    def _has_list(self) -> bool:
-        return any(phrase.links & {"and", "or"} for phrase in self.phrases)
 
     def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
         """Gives pending describing words to the name before them, where they follow it."""
@@ -463,7 +347,6 @@ class _Chunker(Ahead):
             later = at < len(self.phrases) - 1  # "common, external and internal nodes, left"
             joined = bool(links & {"and", "or"} or (later and links))
             joined &= links <= {"and", "or", "comma"}
-            joined = joined and not ("or" in links and sides[0] == "both")
             own = self.phrases[at].words.sides not in ([], list(sides))
             if not joined or words.sides or len(set(sides)) > 1 or own:
                 return
@@ -487,14 +370,6 @@ class _Chunker(Ahead):
             if phrase.finding or not phrase.links & _PLACING:
                 return phrase
         return self.phrases[-1]
-
-
-def _asks(item: Item) -> bool:
-    if item.kind in ("filler", "question") and item.text.lower().startswith(_POLITE):
-        return True
-    if item.kind == "filler" and item.text.lower().endswith(("volume of", "size of", "length of")):
-        return True
-    return item.kind == "be" or item.text.lower() in ("can", "could", "does", "do", "did", "has")
 
 
 def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:

@@ -15,6 +15,7 @@ from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, normalise
 
 _LIST = {"and", "or", "comma"}
+_TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
 _AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
 
 
@@ -111,7 +112,9 @@ class Linker:
             node.role = "near"
             anchor.near.append(node)
             if "around" in links and anchor.finding and not anchor.words.sides:
-                anchor.words.sides = list(node.words.sides)  # "fluid around the left kidney"
+                own = [*node.mention.sides, *(f.side for f in node.mention.forms[:1])]
+                own = [side for side in own if side in ("left", "right")]
+                anchor.words.sides = [*(node.words.sides or own)]  # "fluid around the left kidney"
         elif self._reading(node):
             node.role = "reading"
             anchor.readings.append(node)
@@ -226,6 +229,7 @@ class Linker:
                 return
             self._shared_side(anchor, node)
             alone = not links or (links == {"comma"} and not node.words.sides)
+            alone &= not links or self.refiner.concept(node.mention.forms[0]).category not in _TREES
             if alone and self._related(anchor, node) and not anchor.before:
                 self._narrow(anchor, node)
             return

@@ -77,6 +77,18 @@ _CHANGES = frozenset(
         "smaller",
     )
 )
+_COMPARED = frozenset(("larger", "smaller", "bigger", "longer", "shorter", "thicker", "thinner"))
+_COMPARED |= {"more", "less", "wider", "narrower", "greater"}
+_EARLIER = frozenset(("january", "february", "march", "april", "may", "june", "july", "august"))
+_EARLIER |= {
+    "september",
+    "october",
+    "november",
+    "december",
+    "admission",
+    "presentation",
+    "diagnosis",
+}
 _BETWEEN = frozenset(
     (
         "measured",
@@ -337,11 +349,44 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     single = sum(token.kind == "number" for token in tokens[start:end]) == 1 and after != "to"
     if apart in _CHANGES and "from" in (tokens[start].norm, *before[-1:]) and single:
         return True  # "21 mm, increased from 16 mm"
-    following = [token.norm for token in tokens[end : end + 2]] + ["", ""]
+    following = [token.norm for token in tokens[end : end + 6]] + [""] * 2
+    if following[0] in _COMPARED and following[1] in ("than", "compared", "since"):
+        return True  # "2 mm larger than in 2020"
+    if before[-1:] == ["by"] and _behind(tokens, start, _CHANGES, 3):
+        return True  # "increased by 3 mm"
+    if before[-1:] == ["from"] or tokens[start].norm == "from":
+        span = tokens[max(0, start - 10) : start]
+        changed = [at for at, token in enumerate(span) if token.norm in _CHANGES]
+        if changed and any(token.kind == "number" for token in span[changed[0] :]):
+            return True  # "decreased to 3.5 cm from 6 cm"
+    if _of_old(tokens, start):
+        return True
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",")
-    return inside and (
-        following[0] in ("previously", "before", "formerly") or following[0] == "prior"
-    )
+    if inside and following[0] in ("previously", "before", "formerly", "prior", "earlier"):
+        return True
+    further = any(token.kind == "number" for token in tokens[:start])
+    return inside and further and _dated(following)
+
+
+def _of_old(tokens: Sequence[Token], start: int) -> bool:
+    """Whether a clause begins with an earlier day: "8 mm (in 2021: 5 mm)", "2 years ago 5 mm"."""
+    at = start
+    while at > 0 and tokens[at - 1].norm not in ("(", ",", ";", "."):
+        at -= 1
+    words = [token.norm for token in tokens[at:start]]
+    if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
+        return False
+    return "ago" in words or any(_dated(words[place:]) for place in range(min(2, len(words))))
+
+
+def _dated(words: Sequence[str]) -> bool:
+    """Whether words that follow a size say that it is that of an earlier day: "in 2021"."""
+    words = [word for word in words if word not in ("the", "last", "that", "this")] + [""] * 2
+    if words[0] not in ("in", "on", "at", "a", "as"):
+        return False
+    earlier = {*_EARLIER, "previous", "prior", "baseline", "earlier", "initial", "outside"}
+    year = re.fullmatch(r"(19|20)\d\d", words[1]) is not None
+    return year or words[1] in earlier
 
 
 def _bounds(sizes: list[float], joined: str, comparison: object) -> Range:

@@ -166,9 +166,11 @@ def _describing(items: list[Item]) -> list[Item]:
 
 
 def _row_end(items: Sequence[Item], at: int) -> int:
-    """Index behind the describing words that are listed with that at ``at``: "lytic or blastic"."""
+    """Index behind the describing words listed from ``at`` on: "lytic or blastic"."""
     end = at + 1
-    while end + 1 < len(items) and items[end].kind in ("and", "or") and items[end + 1].kind == "attr":
+    while (
+        end + 1 < len(items) and items[end].kind in ("and", "or") and items[end + 1].kind == "attr"
+    ):
         end += 2
     return end
 
@@ -198,8 +200,10 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
             if generic is not None and generic[1].kind == "generic" and at + generic[0] == place:
                 return None
     cue = cue_table().match(tokens[at : match.end - 1], 0) if match.end - at > 1 else None
-    if cue is None or cue[1].kind != "attr" or cue[1].value[0] in _INHERENT:
+    if cue is None or cue[1].kind != "attr":
         return match
+    if cue[1].value[0] in _INHERENT:
+        return None if _says_more(tokens, at + cue[0], match, lexicon) else match
     first = at + cue[0]
     while first < match.end - 1 and lexicon.side_of(fold(tokens[first].norm)) is not None:
         first += 1
@@ -215,6 +219,14 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
         if other is not None and at + other.end == end and not lexicon.is_finding(other):
             return match  # "small bowel" in "small bowel obstruction"
     return None
+
+
+def _says_more(tokens: Sequence[Token], first: int, match: Match, lexicon: Lexicon) -> bool:
+    """Whether a vague name is less than its own end says: "suspicious bone lesion"."""
+    vague = read_tables("closed")["generic"]
+    rest = lexicon.match(tokens, first) if match.forms[0].concept in vague else None
+    full = rest is not None and rest.end == match.end and lexicon.is_finding(rest)
+    return full and rest is not None and rest.forms[0].concept not in vague
 
 
 def _is_head(rest: Match, lexicon: Lexicon) -> bool:
