@@ -47,6 +47,22 @@ def members(labels: torch.Tensor, ids: tuple[int, ...]) -> torch.Tensor:
     return torch.isin(labels, torch.tensor(ids, dtype=torch.uint8))
 
 
+def test_findings_near_the_edge_of_their_organ() -> None:
+    """The lungs are a box from 5 to 35; two steps of 3 mm are within 7 mm, three are not."""
+    depths = []
+    for seed in range(30):
+        hu, labels = volume()
+        rng = torch.Generator().manual_seed(seed)
+        drawn = insert_findings(
+            rng, case(), hu, labels, SPACING, probability=1.0, edge_probability=1.0
+        ).findings
+        for one in drawn:
+            c = one.finding.centre
+            depths.append(min(min(i - 5, 34 - i) for i in c))
+    assert len(depths) > 30
+    assert set(depths) == {0, 1}  # the outermost voxel and the one below
+
+
 def test_a_nodule_stays_in_its_lobe() -> None:
     seen = 0
     for seed in range(20):

@@ -12,8 +12,9 @@ def segment(request: dict[str, Any]) -> dict[str, Any]:
     """What `textseg3d predict` does, with the seconds of each stage.
 
     Args:
-        request: ``model``, ``scan``, ``prompts``, ``output``, ``device``, ``exact``, ``started``
-            (:func:`time.monotonic` when the process was started).
+        request: ``model``, ``scan``, ``prompts``, ``output`` (None leaves the masks in memory),
+            ``device``, ``exact``, ``started`` (:func:`time.monotonic` when the process was
+            started).
     """
     from textseg3d.api import Segmenter
     from textseg3d.export.record import read_record
@@ -24,9 +25,11 @@ def segment(request: dict[str, Any]) -> dict[str, Any]:
     segmenter = Segmenter(request["model"], device=request["device"])
     loaded = time.monotonic()
     prediction = segmenter.predict(request["scan"], request["prompts"], exact=request["exact"])
+    seconds = {"start and imports": imported - request["started"], "load model": loaded - imported}
+    if request["output"] is None:
+        return {"seconds": {**seconds, **prediction.seconds}}
     paths = prediction.save(request["output"])
     record = read_record(paths[-1]) or {}
-    seconds = {"start and imports": imported - request["started"], "load model": loaded - imported}
     return {
         "seconds": {**seconds, **record["seconds"]},
         "windows_run": prediction.windows_run,

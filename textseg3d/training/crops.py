@@ -7,6 +7,7 @@ inference.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from textseg3d.preprocessing.body import body_position
 from textseg3d.preprocessing.intensity import normalise
 from textseg3d.synthesis.deform import DeformSettings, random_map, sample
+from textseg3d.synthesis.findings import FINDINGS
 from textseg3d.synthesis.noise import chance, smooth_noise, uniform
 from textseg3d.synthesis.scanner import acquire, remap
 from textseg3d.training.cases import TrainingCase
@@ -25,6 +27,20 @@ from textseg3d.training.sampling import WindowDataset
 from textseg3d.training.source import Sample
 
 FINDING_PROBABILITY = 0.65
+EDGE_PROBABILITY = 0.3
+# What is hard to see comes more often than FINDINGS has it.
+RULES = {
+    **FINDINGS,
+    "pulmonary nodule": replace(
+        FINDINGS["pulmonary nodule"],
+        odds={
+            "solid nodule": 0.45,
+            "part-solid nodule": 0.2,
+            "ground-glass nodule": 0.3,
+            "calcified nodule": 0.05,
+        },
+    ),
+}
 THICK_SLICES = (1.2, 3.5)  # factors: 2 to 5 mm at 1.5 mm
 MAP = DeformSettings(
     scale=(0.8, 1.25), rotation_degrees=(15.0, 15.0, 15.0), elastic_mm=5.0, period_mm=40.0
@@ -57,7 +73,16 @@ class CropDataset(WindowDataset):
         moved = sample(labels, coordinates, "nearest", 0.0).round().to(torch.uint8)
         hu = remap(rng, sample(image, coordinates, "bilinear", -1024.0))
         hu = hu + self._aeration(rng, hu)
-        made = insert_findings(rng, case, hu, moved, self.set.spacing_mm, FINDING_PROBABILITY)
+        made = insert_findings(
+            rng,
+            case,
+            hu,
+            moved,
+            self.set.spacing_mm,
+            FINDING_PROBABILITY,
+            RULES,
+            EDGE_PROBABILITY,
+        )
         hu = acquire(rng, hu, THICK_SLICES).clamp_(-1024, 3071)
         x = normalise(hu[None], self.configuration.intensity)
         position = torch.from_numpy(self._position(case, labels, organ, coordinates))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from textseg3d.synthesis.findings import (
     FINDINGS,
     InsertedFinding,
+    Rule,
     Spacing,
     draw_centre,
     insert,
@@ -19,6 +22,7 @@ from textseg3d.training.cases import TrainingCase
 
 PROBABILITY = 0.4  # of each finding in each sample
 MOST = 3
+EDGE_MM = 7.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def insert_findings(
     labels: Tensor,
     spacing_mm: Spacing,
     probability: float = PROBABILITY,
+    rules: Mapping[str, Rule] = FINDINGS,
+    edge_probability: float = 0.0,
 ) -> Insertion:
     """Draw findings into ``hu`` and ``labels`` [D, H, W], in place.
 
@@ -54,6 +60,8 @@ def insert_findings(
         labels: uint8 [D, H, W].
         spacing_mm: (z, y, x).
         probability: of each finding of the case; 0 draws none.
+        rules: what each finding looks like.
+        edge_probability: that all findings of a kind are centred near the edge of their organ.
     """
     table = {name: list(ids) for name, ids in case.targets.items()}
     drawn: list[InsertedFinding] = []
@@ -64,10 +72,12 @@ def insert_findings(
         host = torch.zeros(256, dtype=torch.bool)
         host[list(hosts)] = True
         organ = host[labels.long()]
-        rule = FINDINGS[name]
+        rule = rules[name]
+        at_edge = edge_probability > 0 and chance(rng, edge_probability)
+        near = organ & _edge(organ, spacing_mm) if at_edge else organ
         renamed: dict[int, int] = {}
         for _ in range(int(torch.randint(1, MOST + 1, (), generator=rng))):
-            centre = draw_centre(rng, organ, hu if name == "pulmonary nodule" else None)
+            centre = draw_centre(rng, near, hu if name == "pulmonary nodule" else None)
             if centre is None:
                 break
             finding = insert(rng, hu, organ, spacing_mm, rule.kind(rng), rule.diameter(rng), centre)
@@ -90,6 +100,17 @@ def insert_findings(
             if bool(mine.any()):
                 drawn.append(InsertedFinding(name, finding, mine))
     return Insertion({name: tuple(ids) for name, ids in table.items()}, tuple(drawn))
+
+
+def _edge(organ: Tensor, spacing_mm: Spacing) -> Tensor:
+    """What is no further than :data:`EDGE_MM` (in steps along the axes) from what is outside."""
+    edge = (~organ).float()[None, None]
+    for axis, spacing in enumerate(spacing_mm):
+        reach = round(EDGE_MM / spacing)
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = 2 * reach + 1, reach
+        edge = max_pool3d(edge, size, stride=1, padding=pad)
+    return edge[0, 0] > 0
 
 
 def _used(case: TrainingCase) -> set[int]:
