@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,6 +242,15 @@ def test_reports(results, tmp_path):
     assert again == paths
 
 
+def _with_other_scan_and_truth(result):
+    if result.overview is None:
+        return result
+    planes = result.overview
+    image = tuple(np.random.default_rng(0).normal(0, 200, p.shape) for p in planes.image)
+    truth = tuple(1 - (p > 0) for p in planes.truth)
+    return replace(result, overview=replace(planes, image=image, truth=truth))
+
+
 def test_page_keeps_what_people_wrote(results, tmp_path):
     summary = summarise(results, {"name": "table"})
     page = tmp_path / "docs" / "accuracy.md"
@@ -255,6 +265,10 @@ def test_page_keeps_what_people_wrote(results, tmp_path):
     assert second.count("Means per concept") == 1
     assert (tmp_path / "docs" / "accuracy" / "phantom.png").is_file()
     assert "(accuracy/phantom.png)" in second
+    shown = (tmp_path / "docs" / "accuracy" / "phantom.png").read_bytes()
+    other = [_with_other_scan_and_truth(result) for result in results]
+    update_page(page, summary, other)
+    assert (tmp_path / "docs" / "accuracy" / "phantom.png").read_bytes() == shown
     page.write_text(f"{END}\n{BEGIN}\n")
     with pytest.raises(InputError, match="one pair of the lines"):
         update_page(page, summary, results)

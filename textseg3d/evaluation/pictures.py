@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ class PlaneSet:
     spacing_mm: tuple[tuple[float, float], ...]
     positions: tuple[int, int, int]
     window: tuple[float, float] = WINDOW_HU
+
+    def answers_only(self) -> PlaneSet:
+        """The same without any voxel of scan or truth, whose licences may forbid to show them."""
+        low = self.window[0]
+        return replace(
+            self,
+            image=tuple(np.full_like(plane, low) for plane in self.image),
+            truth=tuple(np.zeros_like(plane) for plane in self.truth),
+        )
 
 
 def capture_planes(
@@ -144,7 +153,10 @@ def save_picture(planes: PlaneSet, title: str, path: Path) -> None:
             for index, name in enumerate(planes.names)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7)
-    note = "outline: truth, tint: prediction; the image's left is the patient's right"
+    shown = "outline: truth, tint: prediction"
+    if not any(plane.any() for plane in planes.truth):
+        shown = "tint: prediction"
+    note = f"{shown}; the image's left is the patient's right"
     figure.suptitle(f"{title}\n{note}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

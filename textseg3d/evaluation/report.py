@@ -59,8 +59,8 @@ def write_report(
 def update_page(page: Path, summary: dict[str, Any], results: Sequence[CaseResult]) -> None:
     """Replace the generated part of a Markdown page; text around the two marks stays.
 
-    The picture of each case goes into a folder beside the page, named like it. A page that is
-    not there is made.
+    A picture of each case goes into a folder beside the page, named like it; pages are read by
+    others, so it has the model's answers without scan and truth. A page that is not there is made.
 
     Raises:
         InputError: if the page exists and has not exactly one pair of marks.
@@ -76,11 +76,13 @@ def update_page(page: Path, summary: dict[str, Any], results: Sequence[CaseResul
     for result in results:
         if result.overview is not None:
             name = f"{page.stem}/{_file_name(result.case.name)}.png"
-            save_picture(result.overview, result.case.name, page.parent / name)
+            save_picture(result.overview.answers_only(), result.case.name, page.parent / name)
             pictures.append((result.case.name, name))
     head, rest = old.split(BEGIN)
     tail = rest.split(END)[1]
-    body = markdown(summary, report_tables(summary), pictures, level=2, title=None)
+    about = "The model's answers; scans and truth may not be for showing, see the folder of -o."
+    tables = report_tables(summary)
+    body = markdown(summary, tables, pictures, level=2, title=None, about_pictures=about)
     write_text(page, f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}")
 
 
@@ -91,6 +93,7 @@ def markdown(
     *,
     level: int = 1,
     title: str | None = "Evaluation",
+    about_pictures: str = "Outline: truth; tint: prediction.",
 ) -> str:
     """The report as Markdown.
 
@@ -100,6 +103,7 @@ def markdown(
         pictures: (caption, relative path).
         level: of the first heading.
         title: first heading; None leaves it out.
+        about_pictures: sentence above them.
     """
     parts = [f"{'#' * level} {title}"] if title else []
     parts.append("\n".join(f"- {line}" for line in source_lines(summary)))
@@ -111,7 +115,7 @@ def markdown(
         parts.append("\n".join(f"| {' | '.join(_cell(c) for c in row)} |" for row in rows))
     if pictures:
         parts.append(f"{'#' * (level + (title is not None))} Pictures")
-        parts.append("Outline: truth; tint: prediction.")
+        parts.append(about_pictures)
         parts += [f"{_cell(caption)}\n\n![{_cell(caption)}]({path})" for caption, path in pictures]
     return "\n\n".join(parts)
 
