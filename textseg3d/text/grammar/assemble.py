@@ -8,6 +8,7 @@ from dataclasses import replace
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.numbers import combine
+from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.refine import (
     Contradiction,
     Refiner,
@@ -18,7 +19,7 @@ from textseg3d.text.grammar.refine import (
     spreads,
 )
 from textseg3d.text.grammar.words import read_tables
-from textseg3d.text.knowledge import Concept, Side
+from textseg3d.text.knowledge import Concept, Form, Side
 
 _CHANGES = frozenset(("density", "shape", "extent", "chronicity"))
 _MERE_SIZES = frozenset(("enlarged", "large", "small", "big", "huge", "tiny", "giant", "normal"))
@@ -26,6 +27,10 @@ _MERE_SIZES |= {"prominent", "bulky", "swollen", "massive", "unenlarged", "sized
 _MERE_SIZES |= {"lytic", "sclerotic"}
 
 
+_VAGUE = frozenset(
+    ("lesion", "mass", "nodule", "tumor", "cancer", "structure", "organ", "infection")
+)
+_NODES = "lymph nodes"
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
 
 
@@ -75,7 +80,7 @@ def _meant(node: Node, refiner: Refiner) -> Node | None:
     plain = plain or forms[0].concept.split(" ")[-1] in _MASSES
     for reading in node.readings:
         own = reading.mention.forms
-        named = own and own[0].concept not in vague and own[0].concept != "infection"
+        named = own and own[0].concept not in _VAGUE
         if plain and named and not reading.uncertain and not reading.before:
             reading.readings = [other for other in node.readings if other is not reading]
             reading.containers += node.containers
@@ -216,24 +221,33 @@ def _anatomy(node: Node, refiner: Refiner) -> list[PromptTarget]:
                     )
                 side = place.side
             target = _target(node, spot.concept, spot.concept.name, side, place, refiner)
-            targets.append(_changed(target, node, refiner))
+            targets.append(_changed(target, node, refiner, spot, place))
     return targets
 
 
-def _changed(target: PromptTarget, node: Node, refiner: Refiner) -> PromptTarget:
+def _changed(
+    target: PromptTarget, node: Node, refiner: Refiner, spot: Spot, place: Spot | None
+) -> PromptTarget:
     """The finding that a describing word makes of a structure: "the duct is dilated".
 
-    A mere size ("enlarged spleen") leaves it the structure.
+    A mere size ("enlarged spleen") leaves it the structure, save for lymph nodes.
     """
-    finding = change(node, refiner.tree.concept(target.concept), refiner)
+    finding = change(node, spot.concept, refiner)
     if finding is None:
         return target
-    side = target.side if finding.allows(target.side) else None
+    side = target.side
+    if spot.concept.category == _NODES:
+        side = side if spot.said or (place is not None and place.said) else None
+        if place is not None:  # "left axilla: no enlarged lymph nodes"
+            form = Form(finding.name, None, "name")
+            there = refiner.composed(Mention((form,), finding.name, True), place.concept)
+            finding = refiner.concept(there) if there is not None else finding
+            side = side or (place.side if place.said else None)
     return replace(
         target,
         concept=finding.name,
         broader=target.concept,
-        side=finding.fixed_side or side,
+        side=finding.fixed_side or (side if finding.allows(side) else None),
         codes=finding.codes,
     )
 
@@ -242,6 +256,11 @@ def change(node: Node, concept: Concept, refiner: Refiner) -> Concept | None:
     """The finding that the describing words of a structure name, if they do."""
     for attribute in node.words.attributes:
         last = attribute.value.split(" ")[-1]
+        if last == "enlarged" and concept.category == _NODES and not attribute.negated:
+            for name in refiner.family(concept):
+                forms = refiner.changed(last, name, refiner.tree.concept(name))
+                if forms:
+                    return refiner.concept(forms[0])
         if attribute.negated or last in _MERE_SIZES or attribute.kind not in _CHANGES:
             continue
         for name in dict.fromkeys((node.mention.surface, concept.name, concept.category)):
@@ -268,9 +287,7 @@ def _finding(
     concept = refiner.concept(form)
     if form.side in ("left", "right") and side is None:
         side = form.side
-    if concept.name == "midline shift" or (
-        concept.side_rule in ("unpaired", "midline") and not node.words.sides
-    ):
+    if concept.side_rule in ("unpaired", "midline") or concept.name == "midline shift":
         side = None  # what is there once takes no side from its place
     checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)
     if conflict(form.side if form.source != "plural" else None, side):

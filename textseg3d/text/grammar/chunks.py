@@ -88,6 +88,9 @@ class _Chunker(Scopes):
             self._share_back(match.sides)
 
     def _on_generic(self, item: Item, at: int) -> None:
+        following = self._next(at, ())
+        if following is not None and following.kind == "colon" and not self.phrases:
+            return  # "structure: fibula"
         self._name(Mention((), item.value, True, text=item.text))
 
     def _on_tail(self, item: Item, at: int) -> None:
@@ -142,8 +145,10 @@ class _Chunker(Scopes):
             return
         before = self.items[at - 2 : at]
         if len(before) == 2 and before[1].kind == "compare" and before[0].kind == "side":
-            if self.pending.sides:  # "right greater than left" compares, it does not place
+            if self.pending.sides:  # "right greater than left" is both
                 self.pending.sides.pop()
+            earlier = any(other.kind == "side" for other in self.items[: at - 2])
+            self.pending.sides += [] if earlier else ["both"]
             return
         if not self._compared(at):  # "bilateral effusions, larger on the right"
             self.pending.sides.append(item.value)
@@ -197,6 +202,8 @@ class _Chunker(Scopes):
         if kind == "in" and self.pending.order and self.phrases and self._head().finding:
             self._head().words.add(Words(order=self.pending.order, rank=self.pending.rank))
             self.pending.order = self.pending.rank = None  # "the largest in the left one"
+        if self.stranger and not self.phrases and kind == "comma":
+            self.pending = Words()  # "status post left pneumonectomy - the remaining right lung"
         if self.stranger and not self.phrases and kind == "in":
             self.links.add("stranger")
         elif self.stranger and kind != "in":
@@ -284,6 +291,10 @@ class _Chunker(Scopes):
         self.negation = self.uncertainty = self.historical = False
 
     def _on_exclude(self, item: Item, at: int) -> None:
+        following = self._next(at, ("filler", "determiner"))
+        if following is not None and following.kind == "side" and not self._name_follows(at):
+            self.not_side = True  # "but not the right"
+            return
         self._connect("but" if self.negation else "exclude", at)
         self.negation = self.uncertainty = False
 

@@ -12,7 +12,7 @@ from textseg3d.text.grammar.parts import Words, abnormal
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
-from textseg3d.text.knowledge import Concept, normalise
+from textseg3d.text.knowledge import Concept, Side, normalise
 
 _LIST = {"and", "or", "comma"}
 _TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
@@ -41,6 +41,7 @@ class Linker:
         self.anchor: Node | None = None
         self.owners: list[Node] = []
         self.subject: Node | None = None
+        self.header: Node | None = None
         self._previous_role = ""
 
     def link(self) -> list[Node]:
@@ -195,6 +196,9 @@ class Linker:
             return
         if "colon" in links and previous is anchor and self._heading(anchor, node):
             anchor.role = "heading"
+            self.header = anchor
+        if self.header is not None and links and links <= {*_LIST, "colon"}:
+            self._under_header(node)
             return
         if not links and previous.role in ("near", "sign", "reading"):
             node.role = previous.role  # "distal to the embolized segmental artery"
@@ -250,11 +254,28 @@ class Linker:
 
     def _heading(self, anchor: Node, node: Node) -> bool:
         """Whether a name only says what kind of things follow: "wrist bones: lunate, hamate"."""
-        if anchor.finding or anchor.words.sides or anchor.containers:
+        if anchor.finding or anchor.containers:
             return False
         kind = self.refiner.concept(anchor.mention.forms[0])
         one = self.refiner.concept(node.mention.forms[0])
+        if kind.category in ("region", "joint", "limb") and self._said(anchor) is not None:
+            return kind.name != one.name  # "left foot: calcaneus, talus"
         return self.refiner.narrower(one, kind) and one.name != kind.name
+
+    def _said(self, node: Node) -> Side | None:
+        """The one side that a node names."""
+        own = [*node.words.sides, *node.mention.sides, *(f.side for f in node.mention.forms[:1])]
+        return next((side for side in own if side is not None), None)
+
+    def _under_header(self, node: Node) -> None:
+        """Gives a structure the side of the heading that it is listed under."""
+        side = self._said(self.header) if self.header is not None else None
+        own = self.refiner.concept(node.mention.forms[0])
+        sided = side in ("left", "right") and own.side_rule == "paired"
+        if side is not None and sided and self._said(node) in (None, "both"):
+            node.words.sides = [side]
+        elif self.header is not None and own.category == "lymph nodes":
+            node.containers.append([self.header])
 
     def _described(self, node: Node) -> bool:
         """Whether a structure only tells about the finding before it: "hernia with colon"."""
@@ -277,8 +298,10 @@ class Linker:
             return
         owners = [anchor]
         listed = bool(anchor.links & _LIST) and (anchor.finding or bool(node.words.sides))
+        listed = listed and "but" not in anchor.links
         for target in reversed(targets[:-1]):
             bare = not (target.containers or target.before or target.words.sides)
+            bare = bare and self._said(target) in (None, "both")
             if not (listed and target.finding == anchor.finding and bare):
                 break
             owners.append(target)

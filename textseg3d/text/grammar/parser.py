@@ -24,6 +24,7 @@ from textseg3d.text.grammar.model import ParsedPrompt, PromptTarget, Status
 from textseg3d.text.grammar.nodes import nodes_of
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
+from textseg3d.text.grammar.relative import with_sides
 from textseg3d.text.grammar.repeats import without_repeats
 from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
@@ -128,7 +129,7 @@ def _read(
 ) -> tuple[list[PromptTarget], list[str]]:
     found: list[PromptTarget] = []
     ignored: list[str] = []
-    for sentence in chunk(tag(spelling.tokens, lexicon), lexicon):
+    for sentence in chunk(with_sides(tag(spelling.tokens, lexicon)), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
         for node in Linker(nodes, refiner, sentence.closed).link():

@@ -69,6 +69,8 @@ def _cue_entries() -> Iterable[tuple[str, Cue]]:
     numbers = words.read_tables("numbers")
     for phrase, value in _split(closed["sides"]):
         yield phrase, Cue("side", value)
+    for phrase, value in _split(closed["relative_sides"]):
+        yield phrase, Cue("relative", value)
     for phrase, values in closed["sided_adjectives"].items():
         yield phrase, Cue("sided_attr", values[0])
     for table in (words.cue_phrases(), closed["connectors"]):

@@ -36,7 +36,27 @@ def without_repeats(targets: Sequence[PromptTarget], refiner: Refiner) -> list[P
                 break
         else:
             kept.append(target)
+    return _pairs(kept, refiner)
+
+
+def _pairs(targets: Sequence[PromptTarget], refiner: Refiner) -> list[PromptTarget]:
+    """The targets, a structure that is listed left and right ("lens L, lens R") made one."""
+    kept: list[PromptTarget] = []
+    for target in targets:
+        known = target.concept in refiner.tree
+        if known and refiner.tree.concept(target.concept).side_rule == "paired":
+            whole = replace(target, side="both")
+            other = next((at for at, t in enumerate(kept) if _other_side(t, target)), None)
+            if other is not None:
+                kept[other] = whole
+                continue
+        kept.append(target)
     return kept
+
+
+def _other_side(one: PromptTarget, other: PromptTarget) -> bool:
+    sides = {one.side, other.side} == {"left", "right"}
+    return sides and replace(one, side=other.side) == other
 
 
 def _merged(one: PromptTarget, other: PromptTarget, refiner: Refiner) -> PromptTarget | None:

@@ -11,6 +11,10 @@ from textseg3d.text.grammar.parts import Phrase, Words, abnormal
 _POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
 
 
+_HAVING = frozenset(("show", "contain", "have", "demonstrate", "reveal", "exhibit", "harbor"))
+_HAVING |= {"harbour", "display", "lacks", "shows", "contains", "showing", "containing"}
+
+
 class Scopes(Ahead):
     """Reads the cues of one sentence.
 
@@ -70,7 +74,8 @@ class Scopes(Ahead):
         if not self._name_follows(at):
             self._on_neg_post(self.items[at], at)
             return
-        subject = self.be and self.phrases and not self.phrases[-1].finding
+        having = not _HAVING.isdisjoint(self.items[at].text.lower().split(" "))
+        subject = (self.be or having) and self.phrases and not self.phrases[-1].finding
         subject = subject and not any(map(abnormal, self.pending.attributes))
         self._flush(final=False)
         if subject:
@@ -123,8 +128,15 @@ class Scopes(Ahead):
             self._on_neg_post(item, at)
 
     def _on_unc_pre(self, item: Item, at: int) -> None:
-        if item.text.lower() in ("versus", "vs") and not self._name_follows(at):
-            return  # "22 mm versus 20 mm"
+        if item.text.lower() in ("versus", "vs"):
+            if not self._name_follows(at):
+                return  # "22 mm versus 20 mm"
+            self._flush(final=False)
+            for phrase in self.phrases[-1:]:
+                phrase.uncertain = not phrase.negated  # "left atelectasis versus pneumonia"
+                if not any(other.kind == "side" for other in self.items[at:]):
+                    self.connected = True
+                    self.pending.sides = list(phrase.words.sides)
         if self._name_follows(at):
             self._flush(final=False)
             self.uncertainty = self.fresh = self.connected = True

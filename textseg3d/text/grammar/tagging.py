@@ -292,6 +292,8 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item], lexicon: Lexicon)
             items.append(Item("but", None, token.raw))
         elif token.norm in SENTENCE_ENDS:
             items.append(Item("stop", None, token.raw))
+        elif token.norm == "-" and _heads(tokens, at, items):
+            items.append(Item("colon", None, token.raw))
         elif token.norm in kinds:
             items.append(Item(kinds[token.norm], None, token.raw))
         elif token.norm in ("<", ">", "<=", ">="):
@@ -302,6 +304,16 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item], lexicon: Lexicon)
         kind = "tail"
     items.append(Item(kind, None, token.raw))
     return at + 1
+
+
+def _heads(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:
+    """Whether a dash stands behind the first, sided name of a text: "RIGHT WRIST - lunate"."""
+    if at == 0 or at + 1 >= len(tokens) or tokens[at].start == tokens[at - 1].end:
+        return False
+    names = [item for item in items if item.kind not in ("filler", "determiner")]
+    sided = len(names) == 2 and names[0].kind == "side" and names[1].kind == "mention"
+    whole = len(names) == 1 and names[0].kind == "mention" and names[0].value.sides
+    return sided or bool(whole)
 
 
 def _count(token: Token) -> tuple[int, int | None]:

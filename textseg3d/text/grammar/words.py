@@ -64,6 +64,12 @@ _CONSIDERED += ("in the differential", "a possible differential", "an option", "
 _CONSIDERED += ("the main differential diagnosis", "the leading differential", "top differential")
 
 
+_MODAL = ("may", "might", "could", "can", "should", "must", "would", "needs to", "has to")
+_ASSUMED = ("be considered", "be suspected", "be entertained", "be present", "be possible")
+_ASSUMED += ("be raised", "be discussed", "be favored", "be assumed", "be there", "be likely")
+_ASSUMED += ("also be considered", "still be present", "be excluded", "be ruled out", "be hidden")
+
+
 @lru_cache(maxsize=8)
 def read_tables(topic: str) -> dict[str, Table]:
     """The tables of one file: "closed", "cues", "describing", "numbers" or "common"."""
@@ -78,6 +84,7 @@ def cue_phrases() -> Table:
     table["neg_pre"] += [f"no {how}{sign}" for how, sign in product(_CERTAIN, _SIGNS)]
     table["neg_post"] += [" ".join(words) for words in product(_NOT, _SEEN)]
     table["unc_post"] += [" ".join(words) for words in product(_REMAINS, _CONSIDERED)]
+    table["unc_post"] += [" ".join(words) for words in product(_MODAL, _ASSUMED)]
     table["unc_cannot"] = [" ".join(words) for words in product(_CANNOT, _RULE_OUT)]
     return table
 
