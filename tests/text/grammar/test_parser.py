@@ -254,7 +254,7 @@ def test_findings_denied_of_a_normal_organ() -> None:
     parsed = parse_prompt("The kidneys are normal without hydronephrosis.")
     assert parsed.status == "negated"
     assert [t.concept for t in parsed.targets] == ["hydronephrosis"]
-    assert parse_prompt("The duct is dilated without a stone.").status == "ok"
+    assert parse_prompt("The common bile duct is dilated without stones.").status == "ok"
 
 
 def test_what_a_finding_is_taken_for_is_no_second_target() -> None:

@@ -40,10 +40,24 @@ either. ``d`` was committed before its first run, ``e`` right after it, the gram
 - ``e``, after ``d``: concepts 95.0 % (228), sides 93.8 % (225; 125 of 132), sizes 94.6 % (227; 52
   of 58), negated and uncertain 52 of 55 (94.5 %), none invented.
 
-So on words and sentences that it has not met the grammar stays below the aims (97 % concepts, 100 %
-sides and sizes, 98 % negation and uncertainty). All splits are regression tests now.
+``f`` (221) and ``g`` (233) were written by two more people who had not seen the grammar; they may
+use the concepts of earlier splits, so they are not part of the check that splits are apart. First
+runs, ``f`` at 12fc0da and ``g`` at 1ad5234, after the faults of ``f`` were mended (each with
+further findings in the tree that were not committed yet):
 
-Fifteen expectations were changed after their first run, the figures above were not: the targets
+- ``f``: concepts 98.6 % (218), sides 98.6 % (218; 107 of 108 rows with a side), sizes 98.2 % (217;
+  56 of 58), negated and uncertain 55 of 55, one invented.
+- ``g``, which tries sides in many ways: concepts 95.3 % (222), sides 92.7 % (216; 176 of 191),
+  sizes 96.1 % (224; 58 of 59), negated and uncertain 59 of 63 (93.7 %), none invented.
+
+So on words and sentences that it has not met the grammar may stay below the aims (97 % concepts,
+100 % sides and sizes, 98 % negation and uncertainty). All splits are regression tests now.
+
+With these two, some rules that earlier splits had set were changed, and their rows with them: left
+and right of one structure are one target with both sides, enlarged lymph nodes are
+lymphadenopathy, and of "normal without" only the denial counts.
+
+Other expectations that were changed after their first run, without a change of the figures above,
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the other
 six follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right"
@@ -65,7 +79,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcde")
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefg")
+APART = SPLITS[:-2]
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -91,14 +106,14 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
     texts = {row["text"] for row in ROWS}
     assert len(ROWS) - len(texts) == 1  # "reboot the workstation", which two writers thought of
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcde")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefg")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
         lambda row: {target.get("first_concept", target["concept"]) for target in row["targets"]},
     ):
         seen: set[str] = set()
-        for split in SPLITS:
+        for split in APART:
             own: set[str] = set().union(*(key(row) for row in half(split)))
             assert not seen & own, split
             seen |= own

@@ -18,7 +18,7 @@ def inverted(tokens: Sequence[Token], at: int, lexicon: Lexicon) -> Match | None
     comma = at
     while comma < len(tokens) and comma - at < _LONGEST and _plain(tokens[comma], lexicon):
         comma += 1
-    if comma == at or comma + 1 >= len(tokens) or tokens[comma].norm != ",":
+    if comma == at or comma + 1 >= len(tokens) or tokens[comma].norm not in (",", "("):
         return None
     start = comma + 1
     side: Side | None = lexicon.side_of(fold(tokens[start].norm))
@@ -27,6 +27,9 @@ def inverted(tokens: Sequence[Token], at: int, lexicon: Lexicon) -> Match | None
     while end < len(tokens) and end - start < 3 and _plain(tokens[end], lexicon):
         end += 1
     if end == start or (end < len(tokens) and _goes_on(tokens[end], lexicon)):
+        return None
+    closed = tokens[comma].norm == "("  # "aorta (abdominal)"
+    if closed and (end >= len(tokens) or tokens[end].norm != ")"):
         return None
     noun = [fold(token.norm) for token in tokens[at:comma]]
     front = [fold(token.norm) for token in tokens[start:end]]
@@ -37,7 +40,7 @@ def inverted(tokens: Sequence[Token], at: int, lexicon: Lexicon) -> Match | None
     for words in ([*front, *noun], [*noun, "of", *front]):
         forms = lexicon.named(" ".join(words))
         if forms:
-            return Match(end, forms, (side,) if side else (), " ".join(words))
+            return Match(end + closed, forms, (side,) if side else (), " ".join(words))
     return None
 
 

@@ -77,6 +77,7 @@ _CHANGES = frozenset(
         "smaller",
     )
 )
+_TODAY = frozenset(("now", "currently", "today", "presently"))
 _COMPARED = frozenset(("larger", "smaller", "bigger", "longer", "shorter", "thicker", "thinner"))
 _COMPARED |= {"more", "less", "wider", "narrower", "greater"}
 _EARLIER = frozenset(("january", "february", "march", "april", "may", "june", "july", "august"))
@@ -359,6 +360,9 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
         changed = [at for at, token in enumerate(span) if token.norm in _CHANGES]
         if changed and any(token.kind == "number" for token in span[changed[0] :]):
             return True  # "decreased to 3.5 cm from 6 cm"
+    later = tokens[end:]
+    if _behind(tokens, start, _PAST | {"known"}, 4) and any(t.norm in _TODAY for t in later):
+        return any(token.kind == "number" for token in later)  # "…, now measures 9 mm"
     if _of_old(tokens, start):
         return True
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",")

@@ -51,7 +51,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
     while at < len(tokens):
         quantity = quantities.get(at)
         match = lexicon.match(tokens, at)
-        turned = inverted(tokens, at, lexicon) if "," in marks else None
+        turned = inverted(tokens, at, lexicon) if marks & {",", "("} else None
         if turned is not None and (match is None or turned.end > match.end):
             match = turned
         if match is not None and lexicon.side_of(fold(tokens[at].norm)) and at + 1 < len(tokens):
