@@ -211,7 +211,9 @@ class Linker:
             else:
                 self._contain(node, targets)
         elif previous.role == "container" and (not links or links <= _LIST):
-            if not links or (links <= {"comma"} and self._related(previous, node)):
+            limb = self._is_region(anchor, node) and self._said(previous) is None
+            limb = limb and self._said(node) in ("left", "right")  # "fifth metatarsal, right foot"
+            if not links or (links <= {"comma"} and (limb or self._related(previous, node))):
                 for owner in self.owners:
                     owner.containers[-1].append(node)
                 node.role = "container"

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 
 from textseg3d.text.grammar.parts import Mention, Phrase, Words
 from textseg3d.text.grammar.refine import Refiner
+from textseg3d.text.grammar.words import is_everyday
+
+_PIECES = frozenset(("tail", "head", "body", "neck", "tip", "dome", "mucosa", "stump", "bed"))
+_PIECES |= {"origin", "ostium", "stalk", "capsule", "territory", "margin", "tissue", "hilum"}
 
 
 @dataclass
@@ -53,7 +57,7 @@ def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], l
     stranger: Phrase | None = None  # the place of a word that is not known
     for phrase in phrases:
         head = phrase.mentions[-1]
-        if phrase.unknown_head is not None and not head.finding:
+        if phrase.unknown_head is not None and not head.finding and not _piece(phrase, nodes):
             unknown.append(head.text)  # "renal foobar" is not the kidney
             if nodes and "in" in phrase.links and not nodes[-1].words.sides:
                 nodes[-1].words.add(Words(sides=phrase.words.sides, listed=phrase.words.listed))
@@ -75,6 +79,14 @@ def nodes_of(phrases: Sequence[Phrase], refiner: Refiner) -> tuple[list[Node], l
             unknown.remove(stranger.mentions[-1].text)
         stranger = None
     return nodes, unknown
+
+
+def _piece(phrase: Phrase, nodes: Sequence[Node]) -> bool:
+    """Whether a place ends in a word for a piece of it: a mass "in the parotid tail"."""
+    word = (phrase.unknown_head or "").lower()
+    return bool(nodes and nodes[-1].finding and "in" in phrase.links) and (
+        word in _PIECES or is_everyday(word)
+    )
 
 
 def _reads(node: Node, stranger: Phrase, refiner: Refiner) -> bool:

@@ -65,7 +65,13 @@ _CONSIDERED += ("the main differential diagnosis", "the leading differential", "
 
 
 _MODAL = ("may", "might", "could", "can", "should", "must", "would", "needs to", "has to")
-_ASSUMED = ("be considered", "be suspected", "be entertained", "be present", "be possible")
+_ASSUMED: tuple[str, ...] = (
+    "be considered",
+    "be suspected",
+    "be entertained",
+    "be present",
+    "be possible",
+)
 _ASSUMED += ("be raised", "be discussed", "be favored", "be assumed", "be there", "be likely")
 _ASSUMED += ("also be considered", "still be present", "be excluded", "be ruled out", "be hidden")
 
