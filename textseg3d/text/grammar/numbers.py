@@ -360,23 +360,25 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
         changed = [at for at, token in enumerate(span) if token.norm in _CHANGES]
         if changed and any(token.kind == "number" for token in span[changed[0] :]):
             return True  # "decreased to 3.5 cm from 6 cm"
-    later = tokens[end:]
-    if _behind(tokens, start, _PAST | {"known"}, 4) and any(t.norm in _TODAY for t in later):
-        return any(token.kind == "number" for token in later)  # "…, now measures 9 mm"
+    if _behind(tokens, start, _PAST | {"known"}, 4):
+        later = tokens[end:]  # "…, now measures 9 mm"
+        if any(token.norm in _TODAY for token in later):
+            return any(token.kind == "number" for token in later)
     if _of_old(tokens, start):
         return True
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",")
     if inside and following[0] in ("previously", "before", "formerly", "prior", "earlier"):
         return True
-    further = any(token.kind == "number" for token in tokens[:start])
-    return inside and further and _dated(following)
+    return inside and _dated(following) and any(token.kind == "number" for token in tokens[:start])
 
 
 def _of_old(tokens: Sequence[Token], start: int) -> bool:
     """Whether a clause begins with an earlier day: "8 mm (in 2021: 5 mm)", "2 years ago 5 mm"."""
     at = start
-    while at > 0 and tokens[at - 1].norm not in ("(", ",", ";", "."):
+    while at > max(0, start - 6) and tokens[at - 1].norm not in ("(", ",", ";", "."):
         at -= 1
+    if tokens[at - 1].norm not in ("(", ",", ";", "."):
+        return False
     words = [token.norm for token in tokens[at:start]]
     if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
         return False
