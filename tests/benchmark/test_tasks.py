@@ -28,11 +28,17 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory, scan: Path) -> dict[str, Any]:
-    """A random nnU-Net of five classes, and our model folder of it."""
+    """An nnU-Net of five classes, trained for a moment, and our model folder of it."""
     pytest.importorskip("nnunetv2")
     folder = tmp_path_factory.mktemp("closed")
-    design = {"classes": 5, "features": [4, 6, 8], "patch": [32, 24, 32]}
-    return prepare.random_nnunet({"folder": str(folder / "nn"), "scan": str(scan), **design})
+    design = {"classes": [3, 5], "features": [4, 6, 8], "patch": [32, 24, 32]}
+    design |= {"phases": [[16, 20], [32, 30]]}
+    design |= {"teacher": str(make_model(folder / "tiny")), "scan": str(scan)}
+    made = prepare.fitted_nnunet({"folder": str(folder / "nn"), **design})
+    assert set(made["networks"]) == {"3", "5"}
+    assert {"the teacher", "3 classes", "5 classes", "5 classes, as taught"} <= set(made["masks"])
+    network: dict[str, Any] = made["networks"]["5"]
+    return network
 
 
 def test_an_enlarged_scan_shows_the_same_thing(scan: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from textseg3d.errors import TextSegError
 
 TASKS = {
     "enlarge": "textseg3d.benchmark.prepare",
-    "random_nnunet": "textseg3d.benchmark.prepare",
+    "fitted_nnunet": "textseg3d.benchmark.prepare",
     "many_prompts": "textseg3d.benchmark.prepare",
     "segment": "textseg3d.benchmark.ours",
     "prompt_counts": "textseg3d.benchmark.ours",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from textseg3d.benchmark.measure import Run, median_run, repeat, require, run_child
 from textseg3d.benchmark.peer_parts import peers

@@ -1,4 +1,4 @@
-"""The part that compares with other predictors on one random nnU-Net per number of classes."""
+"""The part that compares with other predictors on one nnU-Net per number of classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textseg3d.benchmark.machine import available_bytes
 from textseg3d.benchmark.measure import Run, median_run, repeat, require, run_child
-from textseg3d.benchmark.rows import ClosedCase, Target, parity_figures
+from textseg3d.benchmark.rows import LEARN_MM, ClosedCase, Target, parity_figures
 
 if TYPE_CHECKING:
     from textseg3d.benchmark.parts import Bench
@@ -21,37 +21,48 @@ _NEEDS = {"nnunetv2": (5.0, 1.5e9), "MONAI": (11.0, 2e9)}
 
 def peers(bench: Bench) -> None:
     """Measure each number of classes that the sizes name."""
-    for case in bench.plan.sizes.closed:
-        _measure(bench, case)
-
-
-def _measure(bench: Bench, case: ClosedCase) -> None:
-    plan, sizes = bench.plan, bench.plan.sizes
-    folder = plan.work / f"closed-{case.classes}"
-    design = {
-        "folder": str(folder),
-        "classes": case.classes,
+    sizes = bench.plan.sizes
+    request = {
+        "folder": str(bench.plan.work / "closed"),
+        "classes": [case.classes for case in sizes.closed],
         "features": sizes.features,
         "patch": sizes.patch,
-        "scan": bench.scan(case.shape, case.spacing_mm),
+        "scan": bench.scan(sizes.learn, LEARN_MM),
+        "phases": sizes.phases,
+        "teacher": bench.plan.model,
     }
-    title = f"{case.classes} classes"
-    made = run_child("random_nnunet", design)
+    made = run_child("fitted_nnunet", request)
     if made.problem is not None:
         figures = [("time", None, "s"), ("peak memory", None, "MiB")]
-        bench.results.add("peers", f"{title}: nnunetv2", figures, note=made.problem)
+        bench.results.add("peers", "nnunetv2", figures, note=made.problem)
         return
-    base = {"scan": design["scan"], "device": plan.device}
-    ours = {**base, "model": made.reply["model"], "prompts": made.reply["prompts"]}
+    for name, look in made.reply["masks"].items():
+        figures = [
+            ("masks", look["masks"], ""),
+            ("pieces of a mask, median", look["pieces"], ""),
+            ("voxels at a surface", 100 * look["surface"], "%"),
+            ("cells whose corners differ", 100 * look["cells"], "%"),
+            *([("Dice with what was taught", look["dice"], "")] if "dice" in look else []),
+        ]
+        bench.results.add("weights", name, figures)
+    for case in sizes.closed:
+        _measure(bench, case, made.reply["networks"][str(case.classes)])
+
+
+def _measure(bench: Bench, case: ClosedCase, made: dict[str, Any]) -> None:
+    plan = bench.plan
+    folder = plan.work / f"closed-{case.classes}"
+    base = {"scan": bench.scan(case.shape, case.spacing_mm), "device": plan.device}
+    ours = {**base, "model": made["model"], "prompts": made["prompts"]}
     runs: dict[str, list[Run]] = {}
     for name, exact in (("textseg3d", False), ("textseg3d --exact", True)):
         request = {**ours, "exact": exact, "output": str(folder / name.replace(" ", ""))}
         runs[name] = [require(r) for r in repeat("segment", request, plan.repeats)]
     output = str(folder / "peers")
-    nnunet = {**base, "source": made.reply["source"], "output": output}
+    nnunet = {**base, "source": made["source"], "output": output}
     runs["nnunetv2"] = [_peer("nnunetv2", "nnunetv2", nnunet, case)]
     if case.monai:
-        request = {**base, "model": made.reply["model"], "output": output, "overlap": OVERLAP}
+        request = {**base, "model": made["model"], "output": output, "overlap": OVERLAP}
         runs["MONAI"] = [_peer("MONAI", "monai", request, case)]
     _report(bench, case, runs, _parity(ours, runs))
 

@@ -16,7 +16,11 @@ from textseg3d.io.atomic import atomic_path
 BEGIN = "<!-- begin: written by `textseg3d bench`, do not edit -->"
 END = "<!-- end: written by `textseg3d bench` -->"
 NOT_MEASURED = "not measured"
-_TITLES = {**PARTS, "peer stages": "Stages of textseg3d in that comparison, seconds"}
+_TITLES = {
+    **PARTS,
+    "peer stages": "Stages of textseg3d in that comparison, seconds",
+    "weights": "Masks of the networks in that comparison, beside those that they learned from",
+}
 
 
 def write_results(folder: Path, results: Results, about: dict[str, Any]) -> list[Path]:

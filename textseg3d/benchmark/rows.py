@@ -92,7 +92,7 @@ def parity_figures(scores: dict[str, Any]) -> list[tuple[str, float | None, str]
 
 @dataclass(frozen=True)
 class ClosedCase:
-    """A comparison on one random nnU-Net: classes, and voxels and spacing of the scan."""
+    """A comparison on one nnU-Net: classes, and voxels and spacing of the scan."""
 
     classes: int
     shape: Triple
@@ -109,8 +109,10 @@ class Sizes:
 
     Attributes:
         torso, torso_mm: scan of the stage table, of parity and of many prompts.
-        closed: comparisons on random nnU-Nets.
+        closed: comparisons on nnU-Nets.
         features, patch: of these.
+        learn, phases: voxels of the scan that these are trained on, at their spacing; sides and
+            numbers of crops.
         cube, cube_mm: scan of the session.
         cubic_mm: spacing to which input resampling is measured.
         prompts: how many to compare with one.
@@ -121,12 +123,16 @@ class Sizes:
     closed: tuple[ClosedCase, ...]
     features: tuple[int, ...]
     patch: Triple
+    learn: Triple
+    phases: tuple[tuple[int, int], ...]
     cube: Triple
     cube_mm: Spacing
     cubic_mm: Spacing
     prompts: int
 
 
+LEARN_MM = (3.0, 3.0, 3.0)
+"""Spacing of the nnU-Nets' grid."""
 _SCALED = "in plane 256 instead of 512 voxels, since nnunetv2's memory grows with voxels × classes"
 FULL = Sizes(
     torso=(300, 512, 512),
@@ -137,6 +143,8 @@ FULL = Sizes(
     ),
     features=(16, 32, 64, 128, 160),
     patch=(96, 96, 96),
+    learn=(150, 137, 137),
+    phases=((48, 300), (96, 60)),
     cube=(300, 300, 300),
     cube_mm=(1.4, 1.4, 1.4),
     cubic_mm=(1.5, 1.5, 1.5),
@@ -148,6 +156,8 @@ QUICK = Sizes(
     closed=(ClosedCase(4, (48, 64, 64), (5.0, 4.0, 4.0), True, 5, 4),),
     features=(4, 8, 8),
     patch=(32, 32, 32),
+    learn=(80, 85, 85),
+    phases=((32, 20),),
     cube=(48, 48, 48),
     cube_mm=(6.0, 6.0, 6.0),
     cubic_mm=(6.0, 6.0, 6.0),

@@ -1,35 +1,37 @@
-"""Model folders to measure with: a random nnU-Net, and a prompt model asked for many concepts."""
+"""Model folders to measure with: an nnU-Net, and a prompt model asked for many concepts."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from textseg3d.errors import MissingDependencyError, UsageError
 
-BEND = 1.5  # largest bias of a norm in the finest stages
-SAMPLES = 40_000  # voxels that are clustered
-ROUNDS = 12  # of k-means
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+INTENSITY = {
+    "mean": 30.0, "std": 220.0, "percentile_00_5": -950.0, "percentile_99_5": 700.0,
+    "min": -1024.0, "max": 2000.0, "median": 40.0,
+}  # fmt: skip
 FAMILY = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
 
 
 @dataclass(frozen=True)
-class RandomNnunet:
-    """A plain nnU-Net for CT with random weights.
+class NnunetDesign:
+    """A plain nnU-Net for CT.
 
     Attributes:
         classes: without background.
         features: channels per stage; each stage but the first halves the grid.
         patch: voxels of a window.
         spacing_mm: of the network's grid.
-        seed: of the weights.
+        seed: of the first weights.
     """
 
     classes: int
@@ -82,26 +84,12 @@ def class_labels(count: int) -> list[str]:
     return names[:count]
 
 
-def write_nnunet(folder: Path, design: RandomNnunet) -> Path:
-    """Write an nnU-Net results folder, as its trainer leaves it (plans, dataset, fold_0).
-
-    The weights are nnU-Net's own initialisation, with two changes. Convolutions of the finest
-    stages and transposed ones are constant over their kernel, which makes features smooth. Norms
-    of the finest stages have a bias, so that features bend at different intensities. What the
-    last layer makes of the features is settled by :func:`fit_last_layer`.
+def first_network(design: NnunetDesign) -> torch.nn.Module:
+    """The network as nnU-Net's trainer starts with it, made by nnunetv2 itself.
 
     Raises:
         MissingDependencyError: without nnunetv2.
     """
-    weights = _weights(design)
-    (folder / "fold_0").mkdir(parents=True)
-    for name, data in (("plans.json", _plans(design)), ("dataset.json", _dataset(design))):
-        (folder / name).write_text(json.dumps(data), encoding="utf-8")
-    _write_checkpoint(folder, weights)
-    return folder
-
-
-def _weights(design: RandomNnunet) -> dict[str, Any]:
     import torch
 
     try:
@@ -113,7 +101,7 @@ def _weights(design: RandomNnunet) -> dict[str, Any]:
     architecture = design.architecture()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(design.seed)
-        network = get_network_from_plans(
+        network: torch.nn.Module = get_network_from_plans(
             architecture["network_class_name"],
             architecture["arch_kwargs"],
             architecture["_kw_requires_import"],
@@ -121,119 +109,39 @@ def _weights(design: RandomNnunet) -> dict[str, Any]:
             design.classes + 1,
             deep_supervision=True,
         )
-    return _smooth(network.state_dict(), len(design.features))
+    return network
 
 
-def _write_checkpoint(folder: Path, weights: dict[str, Any]) -> None:
+def write_nnunet(folder: Path, design: NnunetDesign, weights: Mapping[str, Tensor]) -> Path:
+    """Write an nnU-Net results folder, as its trainer leaves it (plans, dataset, fold_0).
+
+    Args:
+        folder: to be made.
+        design: of the network.
+        weights: of it; what they lack is as :func:`first_network` has it.
+
+    Raises:
+        MissingDependencyError: without nnunetv2.
+    """
     import torch
 
+    state = dict(first_network(design).state_dict())
+    state |= {name: weights[name].detach().clone() for name in state if name in weights}
+    (folder / "fold_0").mkdir(parents=True)
+    for name, data in (("plans.json", _plans(design)), ("dataset.json", _dataset(design))):
+        (folder / name).write_text(json.dumps(data), encoding="utf-8")
     checkpoint = {
-        "network_weights": weights,
+        "network_weights": state,
         "init_args": {"configuration": "3d_fullres", "fold": 0},
         "trainer_name": "nnUNetTrainer",
         "inference_allowed_mirroring_axes": (0, 1, 2),
         "current_epoch": 0,
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+    return folder
 
 
-def _smooth(weights: dict[str, Any], stages: int) -> dict[str, Any]:
-    import torch
-
-    finest = ("encoder.stages.0.", f"decoder.stages.{stages - 2}.convs.")
-    generator = torch.Generator().manual_seed(0)
-    changed = set()
-    for name, tensor in weights.items():
-        if tensor.data_ptr() in changed:  # one weight has several names
-            continue
-        changed.add(tensor.data_ptr())
-        if tensor.dim() == 5 and ("transpconvs" in name or name.startswith(finest)):
-            tensor.copy_(tensor.mean(dim=(2, 3, 4), keepdim=True).expand_as(tensor))
-        if name.startswith(finest) and name.endswith("norm.bias"):
-            tensor.uniform_(-BEND, BEND, generator=generator)
-    return weights
-
-
-def fit_last_layer(source: Path, design: RandomNnunet, model: Path, scan: Path) -> None:
-    """Give an nnU-Net's last layer the classes that its features fall into on a scan.
-
-    The features of all voxels, means over half-overlapping windows as the predictors take them,
-    are clustered (k-means, with a seed), and each class stands for the voxels that are nearest
-    to its centre; the largest cluster is the background. So the network decides for what it can
-    tell apart best, and every class is somewhere.
-
-    Args:
-        source: nnU-Net's results folder; its checkpoint is written anew.
-        design: what it was written from.
-        model: the same, converted.
-        scan: what to fit to.
-    """
-    import torch
-
-    features = _features(model, scan)
-    weights = _weights(design)
-    last = max(n for n in weights if n.startswith("decoder.seg_layers.") and n.endswith("weight"))
-    classes = len(weights[last])
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    centres = _clusters((features - mean) / scale, classes)
-    bias = -(centres**2).sum(axis=1) / 2 - centres @ (mean / scale)
-    for name, values in ((last, centres / scale), (last.replace("weight", "bias"), bias)):
-        weights[name].copy_(torch.tensor(values, dtype=torch.float32).view_as(weights[name]))
-    _write_checkpoint(source, weights)
-
-
-def _features(model: Path, scan: Path) -> NDArray[np.float64]:
-    """What the last layer sees of some voxels of a scan [n, channels]."""
-    import torch
-
-    from textseg3d.inference.closed.engine import load_closed
-    from textseg3d.inference.closed.prepare import prepare
-    from textseg3d.inference.closed.windows import PlaneSum, importance
-    from textseg3d.inference.device import autocast, choose_runtime
-    from textseg3d.io import read_volume
-
-    loaded, runtime = load_closed(model), choose_runtime("cpu")
-    network: Any = loaded.networks[0]
-    channels = network.decoder.seg_layers[-1].in_channels
-    network.decoder.seg_layers[-1] = torch.nn.Identity()
-    rng = np.random.default_rng(0)
-    chosen = []
-    with torch.inference_mode():
-        image = prepare(read_volume(scan), loaded.spec, exact=True)
-        sums = PlaneSum(image.grid, channels, importance(image.grid.size))
-        rows = image.grid.starts[0]
-        for row, first in enumerate(rows):
-            for start in (s for s in image.grid if s[0] == first):
-                inside, window = image.grid.clip(start)
-                x = torch.zeros((1, 1, *image.grid.size))
-                x[0][(slice(None), *window)] = image.inputs[(slice(None), *inside)]
-                with autocast(runtime):
-                    sums.add(start, network(x)[0])
-            for plane in sums.take(rows[row + 1] if row + 1 < len(rows) else None):
-                voxels = plane.flatten(1).T.double().numpy()
-                count = min(len(voxels), SAMPLES // image.grid.shape[0] + 1)
-                chosen.append(voxels[rng.choice(len(voxels), count, replace=False)])
-    return np.concatenate(chosen)
-
-
-def _clusters(points: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Centres [count, channels] of k-means, the largest cluster's first."""
-    rng = np.random.default_rng(0)
-    centres = points[rng.choice(len(points), 1)]
-    distance = ((points - centres[0]) ** 2).sum(axis=1)
-    while len(centres) < count:  # k-means++
-        new = points[rng.choice(len(points), p=distance / distance.sum())]
-        centres = np.vstack([centres, new])
-        distance = np.minimum(distance, ((points - new) ** 2).sum(axis=1))
-    for _ in range(ROUNDS):
-        nearest = (points @ centres.T - (centres**2).sum(axis=1) / 2).argmax(axis=1)
-        for k in np.unique(nearest):
-            centres[k] = points[nearest == k].mean(axis=0)
-    sizes = np.bincount(nearest, minlength=count)
-    return np.asarray(centres[np.argsort(-sizes, kind="stable")])
-
-
-def _plans(design: RandomNnunet) -> dict[str, Any]:
+def _plans(design: NnunetDesign) -> dict[str, Any]:
     function = "resample_data_or_seg_to_shape"
     options = {"is_seg": False, "order_z": 0, "force_separate_z": None}
     configuration = {
@@ -254,12 +162,8 @@ def _plans(design: RandomNnunet) -> dict[str, Any]:
         "architecture": design.architecture(),
         "batch_dice": False,
     }
-    statistics = {
-        "mean": 30.0, "std": 220.0, "percentile_00_5": -950.0, "percentile_99_5": 700.0,
-        "min": -1024.0, "max": 2000.0, "median": 40.0,
-    }  # fmt: skip
     return {
-        "dataset_name": "Dataset001_Random",
+        "dataset_name": "Dataset001_Bench",
         "plans_name": "nnUNetPlans",
         "original_median_spacing_after_transp": list(design.spacing_mm),
         "original_median_shape_after_transp": list(design.patch),
@@ -269,11 +173,11 @@ def _plans(design: RandomNnunet) -> dict[str, Any]:
         "configurations": {"3d_fullres": configuration},
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": statistics},
+        "foreground_intensity_properties_per_channel": {"0": INTENSITY},
     }
 
 
-def _dataset(design: RandomNnunet) -> dict[str, Any]:
+def _dataset(design: NnunetDesign) -> dict[str, Any]:
     labels = {"background": 0}
     labels |= {name: i for i, name in enumerate(class_labels(design.classes), 1)}
     return {

@@ -269,7 +269,6 @@ def load_networks(path: Path, spec: ClosedSpec) -> list[torch.nn.Module]:
                     n.removeprefix(f"{fold}/"): tuple(file.get_slice(n).get_shape()) for n in names
                 }
                 chosen = match_names(network, shapes, f"{path.name} ({fold})")
-                network.to_empty(device="cpu")
                 _fill(network, {a: file.get_tensor(f"{fold}/{b}") for a, b in chosen.items()})
                 networks.append(network.eval().requires_grad_(False))
     except (OSError, SafetensorError) as error:
@@ -278,13 +277,21 @@ def load_networks(path: Path, spec: ClosedSpec) -> list[torch.nn.Module]:
 
 
 def _fill(network: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy each weight in under its first name; the other names are the same tensor."""
-    import torch
+    """Put each weight in, float32, wherever the network of the meta device has it.
+
+    The tensors themselves become the weights. ``to_empty`` would need as much memory again, and
+    imports sympy, which takes half a second.
+    """
+    from torch import nn
 
     own = network.state_dict(keep_vars=True)
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
+    made = {
+        id(own[name]): nn.Parameter(tensor.float(), requires_grad=False)
+        for name, tensor in weights.items()
+    }
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, made[id(parameter)])
 
 
 def outputs_of(
