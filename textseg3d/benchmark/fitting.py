@@ -110,6 +110,9 @@ def fit(
         torch.manual_seed(seed)
         widths = [stage.output_channels for stage in net.decoder.stages][::-1][:LEVELS]
         heads = [[nn.Linear(width, count) for count in counts] for width in widths]
+    for head in (head for level in heads for head in level):
+        nn.init.zeros_(head.weight)  # nothing is likely before anything is known
+        nn.init.zeros_(head.bias)
     parameters = list({id(p): p for p in net.parameters()}.values())
     parameters += [p for level in heads for head in level for p in head.parameters()]
     rng = np.random.default_rng(seed)

@@ -252,7 +252,9 @@ class ClosedEngine:
                 sums.add(start, self._window(image, start))
             if (done + 1) % (total // len(rows)) == 0:
                 row = (done + 1) // (total // len(rows))
+                give_back()
                 yield from sums.take(rows[row] if row < len(rows) else None)
+                give_back()
         progress.step("network", total, total)
 
     def _bears_half(self, image: ClosedImage) -> bool:

@@ -82,7 +82,7 @@ def speed_up(network: torch.nn.Module) -> None:
 
     Instance norm becomes group norm with one channel per group, which keeps the channels-last
     layout (see :mod:`textseg3d.inference.closed.norm`); the first convolution's input is padded
-    to eight channels of zeros.
+    to eight channels of zeros; the decoder lets go of what it has used.
     """
     from torch import nn
 
@@ -95,6 +95,38 @@ def speed_up(network: torch.nn.Module) -> None:
                 made[id(child)] = _padded(child)
             if id(child) in made:
                 setattr(parent, name, made[id(child)])
+    decoder: Any = getattr(network, "decoder", None)
+    blocks = [b for s in getattr(decoder, "stages", ()) for b in getattr(s, "convs", [None])]
+    plain = type(decoder).__name__ == "UNetDecoder" and not decoder.deep_supervision
+    if plain and all(type(block).__name__ == "ConvDropoutNormReLU" for block in blocks):
+        network.decoder = _lean(decoder)
+
+
+def _lean(decoder: Any) -> torch.nn.Module:
+    """The same layers; a tensor is let go as soon as no layer needs it.
+
+    The decoder of dynamic_network_architectures holds all skips, and the input of a stage until
+    its end: at the finest stage twice the memory of what is needed.
+    """
+    import torch
+    from torch import nn
+
+    class LeanDecoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages, self.transpconvs = decoder.stages, decoder.transpconvs
+            self.seg_layers = decoder.seg_layers
+
+        def forward(self, skips: list[Tensor]) -> Tensor:
+            x = skips.pop()
+            for up, stage in zip(self.transpconvs, self.stages):
+                x = torch.cat((up(x), skips.pop()), 1)
+                for block in stage.convs:
+                    for layer in block.all_modules:
+                        x = layer(x)
+            return self.seg_layers[-1](x)  # type: ignore[no-any-return]
+
+    return LeanDecoder()
 
 
 def _is_stem(convolution: torch.nn.Conv3d) -> bool:
@@ -129,7 +161,20 @@ def _padded(convolution: torch.nn.Conv3d) -> torch.nn.Module:
     zeros = torch.zeros_like(convolution.weight[:, :1]).expand(-1, missing, -1, -1, -1)
     wide.weight = nn.Parameter(torch.cat([convolution.weight, zeros], dim=1))
     wide.bias = convolution.bias
-    return nn.Sequential(nn.ConstantPad3d((0,) * 6 + (0, missing), 0.0), wide)  # type: ignore[arg-type]
+
+    class Stem(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide = wide
+
+        def forward(self, x: Tensor) -> Tensor:
+            kind = x.device.type
+            if torch.is_autocast_enabled(kind):  # before there are eight channels of it
+                x = x.to(torch.get_autocast_dtype(kind))
+            found: Tensor = self.wide(nn.functional.pad(x, (0,) * 6 + (0, missing)))
+            return found
+
+    return Stem()
 
 
 def import_architectures() -> SimpleNamespace:
