@@ -50,18 +50,29 @@ further findings in the tree that were not committed yet):
 - ``g``, which tries sides in many ways: concepts 95.3 % (222), sides 92.7 % (216; 176 of 191),
   sizes 96.1 % (224; 58 of 59), negated and uncertain 59 of 63 (93.7 %), none invented.
 
+``h`` (240) was written and reviewed by people who saw only names and definitions, among them those
+of 223 findings that were added to the tree the same day; its concepts are none of any earlier
+split and its templates are its own. (A later correction put one of its concepts, right ventricular
+dilatation, into ``f``; so ``f`` and ``g`` stay out of the check that splits are apart.) It was
+committed at 5f43aac before its first run:
+
+- ``h``: concepts 95.0 % (228), sides 95.8 % (230; 121 of the 127 rows with a side, none with the
+  opposite one), sizes 95.4 % (229; 45 of the 50 with a size), status 97.9 % (235), negated and
+  uncertain 54 of 56 (96.4 %), no denial or doubt invented.
+
 So on words and sentences that it has not met the grammar may stay below the aims (97 % concepts,
 100 % sides and sizes, 98 % negation and uncertainty). All splits are regression tests now.
 
-With these two, some rules that earlier splits had set were changed, and their rows with them: left
-and right of one structure are one target with both sides, enlarged lymph nodes are
-lymphadenopathy, and of "normal without" only the denial counts.
+With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
+left and right of one structure are one target with both sides, enlarged lymph nodes are
+lymphadenopathy, and of "normal without" only the denial counts. With ``h`` "Common bile duct is
+not dilated." in ``unseen`` became the denial of the dilatation (``first_status``).
 
 Other expectations that were changed after their first run, without a change of the figures above,
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
-kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the other
-six follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right"
-as elsewhere) or keep a side that the text says of a thing that is there once.
+kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
+follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
+elsewhere, so two in ``h``) or keep a side that the text says of a thing that is there once.
 """
 
 from __future__ import annotations
@@ -79,8 +90,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefg")
-APART = SPLITS[:-2]
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefgh")
+APART = [split for split in SPLITS if split not in ("f", "g")]
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -106,7 +117,7 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
     texts = {row["text"] for row in ROWS}
     assert len(ROWS) - len(texts) == 1  # "reboot the workstation", which two writers thought of
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcdefg")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefgh")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},

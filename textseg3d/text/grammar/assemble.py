@@ -50,6 +50,8 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     if node.before and sides and _takes_side(node, refiner):
         sides = ()
     name = node.mention.surface
+    if node.words.spread and not node.mention.plural:
+        spots = _whole(spots, refiner)
     if node.words.order and "both" in sides:
         spots = []  # "bilateral nodules, the largest in the right lower lobe"
     pairs: list[tuple[Side | None, Spot | None]] = []
@@ -154,6 +156,17 @@ def _narrowest(chains: Sequence[list[Spot]], refiner: Refiner, ordered: bool = F
     return [spot for chain in kept for spot in chain]
 
 
+def _whole(spots: list[Spot], refiner: Refiner) -> list[Spot]:
+    """What places have in common that one finding involves: two parts of the colon."""
+    if len(spots) < 2 or any(spot.side is not None for spot in spots):
+        return spots
+    for name in refiner.family(spots[0].concept):
+        whole = refiner.tree.concept(name)
+        if all(refiner.narrower(spot.concept, whole) for spot in spots):
+            return spots if whole.category == "region" else [Spot(whole, None, False)]
+    return spots
+
+
 def _chain(chain: Sequence[Node], refiner: Refiner) -> list[Spot]:
     """The spots of a container, narrowed by the containers around it."""
     spots = _place_spots(chain[0], refiner)
@@ -233,6 +246,9 @@ def _changed(
     A mere size ("enlarged spleen") leaves it the structure, save for lymph nodes.
     """
     finding = change(node, spot.concept, refiner)
+    if finding is None and node.words.denied:
+        finding = change(node, spot.concept, refiner, denied=True)
+        target = replace(target, certainty="negated") if finding is not None else target
     if finding is None:
         return target
     side = target.side
@@ -252,16 +268,23 @@ def _changed(
     )
 
 
-def change(node: Node, concept: Concept, refiner: Refiner) -> Concept | None:
-    """The finding that the describing words of a structure name, if they do."""
+def change(node: Node, concept: Concept, refiner: Refiner, denied: bool = False) -> Concept | None:
+    """The finding that the describing words of a structure name, if they do.
+
+    Args:
+        node: the structure with its describing words.
+        concept: what it is.
+        refiner: chooses concepts.
+        denied: asks for what the words deny ("the duct is not dilated") instead.
+    """
     for attribute in node.words.attributes:
         last = attribute.value.split(" ")[-1]
-        if last == "enlarged" and concept.category == _NODES and not attribute.negated:
+        if last == "enlarged" and concept.category == _NODES and attribute.negated == denied:
             for name in refiner.family(concept):
                 forms = refiner.changed(last, name, refiner.tree.concept(name))
                 if forms:
                     return refiner.concept(forms[0])
-        if attribute.negated or last in _MERE_SIZES or attribute.kind not in _CHANGES:
+        if attribute.negated != denied or last in _MERE_SIZES or attribute.kind not in _CHANGES:
             continue
         for name in dict.fromkeys((node.mention.surface, concept.name, concept.category)):
             forms = refiner.changed(attribute.value, name, concept)

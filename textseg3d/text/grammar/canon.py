@@ -63,11 +63,12 @@ _PAIRS = {
     ("little", "finger"): "littlefinger",
     ("small", "finger"): "littlefinger",
     ("fifth", "finger"): "littlefinger",
-    ("pinky", "finger"): "littlefinger",
+    ("littlefinger", "finger"): "littlefinger",
     ("fifth", "toe"): "littletoe",
     ("little", "toe"): "littletoe",
     ("small", "toe"): "littletoe",
     ("baby", "toe"): "littletoe",
+    ("littlefinger", "toe"): "littletoe",
     ("gall", "bladder"): "gallbladder",
     ("lymph", "node"): "node",
     ("lymph", "gland"): "node",
@@ -101,6 +102,13 @@ def _tables() -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
 def known_words() -> frozenset[str]:
     """Every word that the table of roots knows."""
     return frozenset(_tables()[0])
+
+
+def joining_words() -> frozenset[str]:
+    """Words that a key may have lost: prefixes, parts of pairs, short forms, dropped words."""
+    pairs = {word for pair in _PAIRS for word in pair}
+    _, participles, weak = _tables()
+    return frozenset(pairs | _PREFIXES | _LAST.keys() | _ROMAN.keys() | participles | weak)
 
 
 @lru_cache(maxsize=20000)

@@ -8,15 +8,16 @@ ends them, as in NegEx.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.measures import with_measures
 from textseg3d.text.grammar.model import Attribute
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
 from textseg3d.text.grammar.scopes import Scopes
-from textseg3d.text.grammar.senses import by_context
+from textseg3d.text.grammar.senses import by_context, by_neighbours
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import Side, normalise
 
@@ -26,6 +27,9 @@ _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior 
 _DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
 _BESIDE = frozenset(("anterior to", "posterior to", "lateral to", "medial to", "behind"))
 _BESIDE |= {"ventral to", "dorsal to", "in front of", "just behind", "superficial to"}
+_TOUCHING = frozenset(("adjacent to", "next to", "beside", "close to", "abutting", "bordering"))
+_TOUCHING |= {"touching", "contacting", "immediately adjacent to", "directly adjacent to"}
+_SPREADING = frozenset(("involving", "affecting", "traversing"))
 _PARTS = frozenset(("part", "portion", "segment", "division", "third", "section", "half"))
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
@@ -69,6 +73,7 @@ class _Chunker(Scopes):
         if len(forms) > 1:
             around = (word for other in self.items for word in other.text.lower().split(" "))
             forms = by_context(forms, match.surface, around, self.negation, self.tree)
+            forms = by_neighbours(forms, self._others(item), self.tree)
         if len(forms) > 1 and self.pending.sides:  # "right PCA" is the artery
             said = self.pending.sides[-1]
             forms = tuple(f for f in forms if self.tree.concept(f.concept).allows(said)) or forms
@@ -87,6 +92,12 @@ class _Chunker(Scopes):
         if len(set(match.sides)) == 1 and links <= {"and", "or", "comma"} and links:
             self._share_back(match.sides)
 
+    def _others(self, item: Item) -> Iterator[str]:
+        """The concepts that the rest of the sentence names."""
+        for other in self.items:
+            if other.kind == "mention" and other is not item:
+                yield other.value.forms[0].concept
+
     def _on_generic(self, item: Item, at: int) -> None:
         following = self._next(at, ())
         if following is not None and following.kind == "colon" and not self.phrases:
@@ -95,6 +106,11 @@ class _Chunker(Scopes):
 
     def _on_tail(self, item: Item, at: int) -> None:
         """A word that names a finding together with a place ("hyperplasia")."""
+        following = self._next(at, ())
+        piece = following is not None and following.kind in ("unknown", "in")
+        if piece and "in" in self.links and self.phrases and self._head().finding:
+            self._on_unknown(item, at)  # a mass "in the first web space of the foot"
+            return
         self._name(Mention((), normalise(item.text), True, text=item.text, tail=True))
 
     def _name(self, mention: Mention) -> None:
@@ -192,6 +208,7 @@ class _Chunker(Scopes):
 
     def _attribute(self, kind: str, value: str) -> None:
         self.pending.attributes.append(Attribute(kind, value, self.not_next))
+        self.pending.denied |= self.not_next and self.be
         self.not_next = False
 
     # connectors
@@ -225,12 +242,16 @@ class _Chunker(Scopes):
             kind = following.kind if following is not None else ""
             if kind != "mention" or self.lexicon.is_finding(following.value):  # type: ignore[union-attr]
                 return  # "causing 6 mm of midline shift"
+        if item.text.lower() in _SPREADING and self.phrases and self._head().finding:
+            self._head().words.spread = True
         self._connect(item.kind, at)
 
     def _on_near(self, item: Item, at: int) -> None:
         self._connect("near", at)
         if item.text.lower() in _BESIDE:  # what lies there lies on that side too
             self.links.add("around")
+        elif item.text.lower() in _TOUCHING:
+            self.links.add("beside")
 
     def _on_reading(self, item: Item, at: int) -> None:
         """What a finding is taken for: "opacity, consistent with pneumonia"."""
@@ -393,7 +414,7 @@ def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
         else:
             sentences[-1][0].append(item)
     return [
-        replace(_Chunker(on_topic(items), lexicon).read(), closed=any(stops))
+        replace(_Chunker(on_topic(with_measures(items)), lexicon).read(), closed=any(stops))
         for items, stops in sentences
         if items
     ]

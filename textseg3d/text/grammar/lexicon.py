@@ -17,6 +17,7 @@ _IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _ARTICLES = frozenset(("the", "a", "an", "his", "her", "their", "this", "that", "its"))
 _LONGEST = 9
 _NO_NAME = canon.PLACING | canon.ARTICLES
+_JOINING = _NO_NAME | canon.joining_words()
 _PLURALS = {"de": ("n", "en", "e"), "fr": ("s", "x"), "es": ("s", "es")}
 _AND = frozenset(("and", "or", "/", "&", "und", "et", "y"))
 
@@ -154,6 +155,8 @@ class Lexicon:
         known = self._side_words.get(first) is not None or self._canonical.begins(first)
         if not known and not self._short.get(first):
             return None
+        if tokens[start].kind == "number" and not _word_follows(tokens, start):
+            return None  # no name begins with two numbers
         words: list[str] = []
         sides: list[tuple[int, Side]] = []
         carried: list[tuple[int, Side]] = []
@@ -171,6 +174,8 @@ class Lexicon:
             elif short is not None:
                 word, said = short
                 carried += [(at - start, said)] if said is not None else []
+            elif side is None and not self._canonical.knows(word):
+                break
             words.append(word)
         for end in range(len(words), max(beyond - start, 1), -1):
             part = words[:end]
@@ -377,6 +382,10 @@ class CanonicalIndex:
         """Whether a name can begin with ``word``."""
         return word not in _NO_NAME and canon.root(word) in self._first
 
+    def knows(self, word: str) -> bool:
+        """Whether a name, or one in other words, can have ``word`` in it."""
+        return word in _JOINING or canon.root(word) in self._first
+
     def is_tail(self, word: str) -> bool:
         """Whether ``word`` ends a finding's name that begins with a place."""
         return canon.root(word) in self._tails
@@ -408,6 +417,10 @@ def _carrying(match: Match, side: Side) -> Match | None:
     """``match`` with the side of an abbreviation inside it; None if it cannot have that side."""
     forms = tuple(form for form in match.forms if form.side in (None, "both", side))
     return match._replace(forms=forms, sides=(*match.sides, side)) if forms else None
+
+
+def _word_follows(tokens: Sequence[Token], at: int) -> bool:
+    return at + 1 < len(tokens) and tokens[at + 1].kind == "word"
 
 
 def _side_follows(lexicon: Lexicon, tokens: Sequence[Token], at: int) -> bool:

@@ -10,9 +10,10 @@ from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
 from textseg3d.text.grammar.parts import Words, abnormal
 from textseg3d.text.grammar.phrases import cue_table
+from textseg3d.text.grammar.placing import in_limb, plausible, said, usual
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
-from textseg3d.text.knowledge import Concept, Side, normalise
+from textseg3d.text.knowledge import normalise
 
 _LIST = {"and", "or", "comma"}
 _TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
@@ -57,6 +58,8 @@ class Linker:
             previous = node
         found = [node for node in self._distributed(targets) if node.role == "target"]
         found = self._without_subject(found)
+        for node in found:
+            node.words.denied &= self.closed
         return [node for node in found if not _is_artifact(node)] or found
 
     def _without_subject(self, found: list[Node]) -> list[Node]:
@@ -66,7 +69,7 @@ class Linker:
             return found
         place = self.refiner.concept(subject[0].mention.forms[0])
         for node in denied:
-            lies = self._plausible(node, subject[0])
+            lies = plausible(node, subject[0], self.refiner)
             lies = lies or self.refiner.composed(node.mention, place) is not None
             linked = bool(node.links & {"comma", "without"})
             if not (node.finding and node.negated and lies and linked):
@@ -112,7 +115,10 @@ class Linker:
         elif "near" in links or self._more_near(node, previous):
             node.role = "near"
             anchor.near.append(node)
-            if "around" in links and anchor.finding and not anchor.words.sides:
+            around = "around" in links or (
+                "beside" in links and self._placeless(anchor) and usual(anchor, node, self.refiner)
+            )
+            if around and anchor.finding and not anchor.words.sides:
                 own = [*node.mention.sides, *(f.side for f in node.mention.forms[:1])]
                 own = [side for side in own if side in ("left", "right")]
                 anchor.words.sides = [*(node.words.sides or own)]  # "fluid around the left kidney"
@@ -211,8 +217,8 @@ class Linker:
             else:
                 self._contain(node, targets)
         elif previous.role == "container" and (not links or links <= _LIST):
-            limb = self._is_region(anchor, node) and self._said(previous) is None
-            limb = limb and self._said(node) in ("left", "right")  # "fifth metatarsal, right foot"
+            limb = self._is_region(anchor, node) and said(previous) is None
+            limb = limb and said(node) in ("left", "right")  # "fifth metatarsal, right foot"
             if not links or (links <= {"comma"} and (limb or self._related(previous, node))):
                 for owner in self.owners:
                     owner.containers[-1].append(node)
@@ -241,7 +247,11 @@ class Linker:
             return
         elif anchor.finding and self._placeless(anchor) and previous is anchor:
             region = self.closed and self._is_region(anchor, node)
-            likely = region or self._plausible(anchor, node)
+            likely = (
+                region
+                or plausible(anchor, node, self.refiner)
+                or (node is self.nodes[-1] and in_limb(anchor, node, self.refiner))
+            )
             if not links or (links <= {"comma", "colon"} and likely):
                 self._contain(node, targets)
             return
@@ -260,21 +270,16 @@ class Linker:
             return False
         kind = self.refiner.concept(anchor.mention.forms[0])
         one = self.refiner.concept(node.mention.forms[0])
-        if kind.category in ("region", "joint", "limb") and self._said(anchor) is not None:
+        if kind.category in ("region", "joint", "limb") and said(anchor) is not None:
             return kind.name != one.name  # "left foot: calcaneus, talus"
         return self.refiner.narrower(one, kind) and one.name != kind.name
 
-    def _said(self, node: Node) -> Side | None:
-        """The one side that a node names."""
-        own = [*node.words.sides, *node.mention.sides, *(f.side for f in node.mention.forms[:1])]
-        return next((side for side in own if side is not None), None)
-
     def _under_header(self, node: Node) -> None:
         """Gives a structure the side of the heading that it is listed under."""
-        side = self._said(self.header) if self.header is not None else None
+        side = said(self.header) if self.header is not None else None
         own = self.refiner.concept(node.mention.forms[0])
         sided = side in ("left", "right") and own.side_rule == "paired"
-        if side is not None and sided and self._said(node) in (None, "both"):
+        if side is not None and sided and said(node) in (None, "both"):
             node.words.sides = [side]
         elif self.header is not None and own.category == "lymph nodes":
             node.containers.append([self.header])
@@ -290,7 +295,7 @@ class Linker:
             return True
         listed = links == {"comma"}
         own = node.words.attributes or node.words.sides == []
-        return self.closed and listed and bool(own) and not self._plausible(anchor, node)
+        return self.closed and listed and bool(own) and not plausible(anchor, node, self.refiner)
 
     def _contain(self, node: Node, targets: list[Node]) -> None:
         """Makes ``node`` a container of the anchor and of the bare findings listed before it."""
@@ -303,7 +308,7 @@ class Linker:
         listed = listed and "but" not in anchor.links
         for target in reversed(targets[:-1]):
             bare = not (target.containers or target.before or target.words.sides)
-            bare = bare and self._said(target) in (None, "both")
+            bare = bare and said(target) in (None, "both")
             if not (listed and target.finding == anchor.finding and bare):
                 break
             owners.append(target)
@@ -398,28 +403,6 @@ class Linker:
         if concept.category in ("region", "joint", "limb"):
             return True
         return concept.name in _AREAS and self._related(anchor, node)
-
-    def _plausible(self, finding: Node, place: Node) -> bool:
-        concept = self.refiner.concept(place.mention.forms[0])
-        forms = finding.mention.forms
-        if not forms:
-            return True
-        usual = [self.refiner.concept(form) for form in forms]
-        return any(
-            self.refiner.fits(own, concept) or not own.containers or self._beside(own, concept)
-            for own in usual
-        )
-
-    def _beside(self, finding: Concept, place: Concept) -> bool:
-        """Whether a part tells where a finding next to its organ lies ("effusion, left lobe")."""
-        wholes = self.refiner.family(place)[1:3]
-        tree = self.refiner.tree
-        return any(
-            whole in tree.concept(name).adjacent_to or name in tree.concept(whole).adjacent_to
-            for name in finding.containers
-            if name in tree
-            for whole in wholes
-        )
 
     def _distributed(self, targets: list[Node]) -> list[Node]:
         """Reads "left and right upper lobe nodules" and "hepatic and renal cysts" as two each."""

@@ -22,6 +22,7 @@ _DIMENSIONS = frozenset(
         "width",
         "thickness",
         "extent",
+        "gap",
         "axis",
         "height",
         "depth",

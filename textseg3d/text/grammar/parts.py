@@ -49,6 +49,8 @@ class Words:
     attributes: list[Attribute] = field(default_factory=list)
     determiner: bool = False
     definite: bool = False  # "the"
+    denied: bool = False  # "is not dilated"
+    spread: bool = False  # "involving": one finding in several places
     trailing: bool = False  # whether the sides stand behind the name: "crura, right and left"
 
     def __bool__(self) -> bool:
@@ -60,6 +62,8 @@ class Words:
         self.sides += other.sides
         self.listed |= other.listed
         self.trailing |= other.trailing
+        self.denied |= other.denied
+        self.spread |= other.spread
         self.sizes += other.sizes
         self.volumes += other.volumes
         self.attributes += other.attributes

@@ -262,7 +262,9 @@ class Refiner:
         if any(attribute.negated for attribute in attributes):
             return None
         heads = {canon.root(words.split(" ")[-1]) for words in (mention.surface, concept.name)}
-        said = {canon.root(word) for word in mention.surface.split(" ")}
+        short = any(form.source == "abbreviation" for form in mention.forms[:1])  # "chronic PE"
+        written = concept.name.lower() if short else mention.surface
+        said = {canon.root(word) for word in written.split(" ")}
         taken_apart = mention.specific not in (None, *(form.concept for form in mention.forms[:1]))
         found = [mention.specific] if mention.specific and taken_apart else []
         for attribute in attributes:

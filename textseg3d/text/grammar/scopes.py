@@ -141,8 +141,13 @@ class Scopes(Ahead):
             self._flush(final=False)
             self.uncertainty = self.fresh = self.connected = True
             self.negation = False
-        elif self._next(at, ("filler", "question_mark")) is None:
+        elif self._next(at, ("filler", "question_mark")) is None or self._sides_follow(item, at):
             self._on_unc_post(item, at)
+
+    def _sides_follow(self, item: Item, at: int) -> bool:
+        """Whether nothing but a side follows "possible": "polycystic ovaries possible on both"."""
+        rest = {other.kind for other in self.items[at + 1 :]} - {"filler", "determiner", "in"}
+        return bool(self.phrases) and rest == {"side"} and not item.text.lower().endswith("ly")
 
     def _on_unc_any(self, item: Item, at: int) -> None:
         if self._name_follows(at) and not self.be:

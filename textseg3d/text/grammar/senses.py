@@ -33,3 +33,26 @@ def by_context(
     if against > len(words & set(senses.get(f"{surface} {kind}", ()))):
         kind = other
     return tuple(sorted(forms, key=lambda form: tree.concept(form.concept).kind != kind))
+
+
+def by_neighbours(
+    forms: tuple[Form, ...], others: Iterable[str], tree: KnowledgeTree
+) -> tuple[Form, ...]:
+    """``forms`` of an abbreviation, the meaning of the region that the sentence is about first.
+
+    "CPA" beside an epidermoid cyst is the cerebellopontine angle, and not the costophrenic one.
+
+    Args:
+        forms: what the abbreviation may stand for.
+        others: the concepts that the rest of the sentence names.
+        tree: the tree of both.
+    """
+    if any(form.source != "abbreviation" for form in forms):
+        return forms
+    about = {_region(name, tree) for name in others}
+    return tuple(sorted(forms, key=lambda form: _region(form.concept, tree) not in about))
+
+
+def _region(name: str, tree: KnowledgeTree) -> str:
+    region = tree.concept(name).region
+    return "head" if region == "brain" else region

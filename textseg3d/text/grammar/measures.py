@@ -1,0 +1,65 @@
+"""Whose a measure is: "with a maximum gap of 38 mm" is the finding's, "diameter of the canal" not.
+
+A measure with a name of the tree in it ("diameter of the aorta 45 mm") is read as everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.words import is_everyday
+
+_MEASURES = frozenset(("gap", "length", "width", "depth", "diameter", "thickness", "height"))
+_MEASURES |= {"span", "separation", "distance", "extent", "dimension", "caliber", "calibre"}
+_MEASURES |= {"axis", "circumference", "size"}
+_WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
+_LINKING = frozenset(("filler", "determiner", "unknown"))
+_REACH = 6
+
+
+def with_measures(items: Sequence[Item]) -> list[Item]:
+    """The items of a sentence, those that only say what was measured made fillers."""
+    result = list(items)
+    for at, item in enumerate(result):
+        if item.kind != "size":
+            continue
+        whole = _hanging(result, at)
+        if whole is not None:
+            for place in range(whole, at):
+                result[place] = replace(result[place], kind="filler", value=None)
+        elif _of_other(result, at):
+            result[at] = replace(item, kind="filler", value=None)
+    return result
+
+
+def _measure(item: Item) -> bool:
+    return item.kind in _WORDS and not _MEASURES.isdisjoint(item.text.lower().split(" "))
+
+
+def _hanging(items: Sequence[Item], at: int) -> int | None:
+    """Where "with a tract length of" before the size at ``at`` begins, behind a name."""
+    measured = False
+    for place in range(at - 1, max(-1, at - 1 - _REACH), -1):
+        item = items[place]
+        if item.kind == "with":
+            named = any(other.kind in ("mention", "generic") for other in items[:place])
+            return place if measured and named else None
+        if item.kind not in _WORDS and not (item.kind == "in" and item.text.lower() == "of"):
+            return None
+        measured |= _measure(item)
+    return None
+
+
+def _of_other(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is said to be that of an unknown thing: "AP diameter of the canal 8 mm"."""
+    strange = False
+    for place in range(at - 1, max(0, at - 1 - _REACH), -1):
+        item = items[place]
+        if (item.kind == "in" and item.text.lower() == "of") or item.text.lower().endswith(" of"):
+            return strange and (_measure(items[place - 1]) or _measure(item))
+        if item.kind not in _LINKING and item.kind != "be":
+            return False
+        strange |= item.kind == "unknown" and not is_everyday(item.text.lower())
+    return False

@@ -1,0 +1,59 @@
+"""Whether a finding may lie where a name beside it says."""
+
+from __future__ import annotations
+
+from textseg3d.text.grammar.nodes import Node
+from textseg3d.text.grammar.refine import Refiner
+from textseg3d.text.grammar.words import read_tables
+from textseg3d.text.knowledge import Concept, Side
+
+_LIMBS = frozenset(("upper limb", "lower limb"))
+
+
+def said(node: Node) -> Side | None:
+    """The one side that a node names."""
+    own = [*node.words.sides, *node.mention.sides, *(f.side for f in node.mention.forms[:1])]
+    return next((side for side in own if side is not None), None)
+
+
+def plausible(finding: Node, place: Node, refiner: Refiner) -> bool:
+    """Whether a finding may lie at a place that only stands beside it."""
+    concept = refiner.concept(place.mention.forms[0])
+    forms = finding.mention.forms
+    if not forms:
+        return True
+    usual_ones = [refiner.concept(form) for form in forms]
+    return any(
+        refiner.fits(own, concept) or not own.containers or _beside(own, concept, refiner)
+        for own in usual_ones
+    )
+
+
+def _beside(finding: Concept, place: Concept, refiner: Refiner) -> bool:
+    """Whether a part tells where a finding next to its organ lies ("effusion, left lobe")."""
+    wholes = refiner.family(place)[1:3]
+    tree = refiner.tree
+    return any(
+        whole in tree.concept(name).adjacent_to or name in tree.concept(whole).adjacent_to
+        for name in finding.containers
+        if name in tree
+        for whole in wholes
+    )
+
+
+def usual(finding: Node, place: Node, refiner: Refiner) -> bool:
+    """Whether a finding lies beside what it is a usual finding of: "cyst next to the ovary"."""
+    forms = [*finding.mention.forms[:1], *place.mention.forms[:1]]
+    vague = read_tables("closed")["generic"]
+    if len(forms) < 2 or place.finding or forms[0].concept in vague:
+        return False
+    return refiner.fits(*map(refiner.concept, forms))
+
+
+def in_limb(finding: Node, place: Node, refiner: Refiner) -> bool:
+    """Whether a place only tells which limb: "slipped femoral epiphysis, left hip"."""
+    concept = refiner.concept(place.mention.forms[0])
+    regions = {refiner.concept(form).region for form in finding.mention.forms}
+    around = {concept.region, *(refiner.tree.concept(n).region for n in concept.adjacent_to)}
+    sided = said(place) in ("left", "right") and said(finding) is None
+    return sided and bool(around & regions & _LIMBS)
