@@ -82,6 +82,43 @@ def test_describing_words_are_kept_apart_from_the_concept() -> None:
     assert (target.concept, target.specific) == ("spleen", "splenomegaly")
 
 
+@pytest.mark.parametrize(
+    ("text", "concept", "side", "size"),
+    [
+        ("Tear of the left rotator cuff with a maximum gap of 2 cm.", "tendon tear", "left", 20),
+        ("Pilonidal sinus with a tract length of 45 mm.", "pilonidal sinus", None, 45),
+        ("Liver mass with a wall thickness of 4 mm.", "liver tumor", None, None),
+        ("Liver cyst; diameter of the quux 8 mm.", "hepatic cyst", None, None),
+        ("Diameter of the aorta 45 mm.", "aorta", None, 45),
+        ("pulp of tooth 11", "pulp of upper central incisor", "right", None),
+        ("distal phalanx of left pinky", "distal phalanx of little finger", "left", None),
+        ("Ovarian cyst next to the left ovary, 3 cm.", "ovarian cyst", "left", 30),
+        ("Avascular necrosis, left hip", "osteonecrosis", "left", None),
+        ("abscess in the second web space of the right hand", "abscess", "right", None),
+        ("vestibular schwannoma, right CPA", "vestibular schwannoma", "right", None),
+        ("left CPA effusion", "pleural effusion", "left", None),
+        ("chronic PE", "chronic pulmonary embolism", None, None),
+        ("Wall thickening involving cecum and sigmoid.", "bowel wall thickening", None, None),
+    ],
+)
+def test_what_belongs_to_a_finding(
+    text: str, concept: str, side: str | None, size: float | None
+) -> None:
+    target = only(text)
+    assert (target.concept, target.side) == (concept, side)
+    assert target.size_mm == (None if size is None else (size, size))
+
+
+def test_a_change_that_is_denied() -> None:
+    parsed = parse_prompt("The left ureter is not dilated.")
+    assert parsed.status == "negated"
+    assert [(t.concept, t.side) for t in parsed.targets] == [("hydroureter", "left")]
+    assert parse_prompt("the non-dilated left ureter").targets[0].concept == "ureter"
+    parsed = parse_prompt("The left ureter is not dilated, 3 cm mass in the liver.")
+    assert [target.concept for target in parsed.targets] == ["liver tumor"]
+    assert [target.concept for target in parsed.negated] == ["hydroureter"]
+
+
 def test_exclusions_and_neighbours() -> None:
     target = only("liver without the gallbladder and lesions")
     assert target.concept == "liver"

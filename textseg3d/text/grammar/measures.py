@@ -16,6 +16,7 @@ _MEASURES |= {"span", "separation", "distance", "extent", "dimension", "caliber"
 _MEASURES |= {"axis", "circumference", "size"}
 _WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
 _LINKING = frozenset(("filler", "determiner", "unknown"))
+_PARTS = frozenset(("wall", "rim", "septum", "septal", "septation", "cap", "cortical"))
 _REACH = 6
 
 
@@ -29,7 +30,7 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
         if whole is not None:
             for place in range(whole, at):
                 result[place] = replace(result[place], kind="filler", value=None)
-        elif _of_other(result, at):
+        elif _of_other(result, at) or _of_part(result, at):
             result[at] = replace(item, kind="filler", value=None)
     return result
 
@@ -49,7 +50,17 @@ def _hanging(items: Sequence[Item], at: int) -> int | None:
         if item.kind not in _WORDS and not (item.kind == "in" and item.text.lower() == "of"):
             return None
         measured |= _measure(item)
+        if item.text.lower() in _PARTS:
+            return None
     return None
+
+
+def _of_part(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is that of a part that every finding may have: "with a wall thickness of"."""
+    words = [word for item in items[max(0, at - 4) : at] for word in item.text.lower().split(" ")]
+    named = any(item.kind in ("mention", "generic") for item in items[max(0, at - 4) : at])
+    measured = not _MEASURES.isdisjoint(words[-2:])
+    return measured and not named and not _PARTS.isdisjoint(words[-4:])
 
 
 def _of_other(items: Sequence[Item], at: int) -> bool:

@@ -53,7 +53,10 @@ def usual(finding: Node, place: Node, refiner: Refiner) -> bool:
 def in_limb(finding: Node, place: Node, refiner: Refiner) -> bool:
     """Whether a place only tells which limb: "slipped femoral epiphysis, left hip"."""
     concept = refiner.concept(place.mention.forms[0])
-    regions = {refiner.concept(form).region for form in finding.mention.forms}
-    around = {concept.region, *(refiner.tree.concept(n).region for n in concept.adjacent_to)}
+    tree = refiner.tree
+    own = [refiner.concept(form) for form in finding.mention.forms]
+    regions = {c.region for c in own}
+    regions |= {tree.concept(n).region for c in own for n in c.containers if n in tree}
+    around = {concept.region, *(tree.concept(n).region for n in concept.adjacent_to)}
     sided = said(place) in ("left", "right") and said(finding) is None
     return sided and bool(around & regions & _LIMBS)
