@@ -32,7 +32,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory, scan: Path) -> dict[str, An
     pytest.importorskip("nnunetv2")
     folder = tmp_path_factory.mktemp("closed")
     design = {"classes": [3, 5], "features": [4, 6, 8], "patch": [32, 24, 32]}
-    design |= {"phases": [[16, 20], [32, 30]]}
+    design |= {"phases": [[16, 20], [32, 60]]}
     design |= {"teacher": str(make_model(folder / "tiny")), "scan": str(scan)}
     made = prepare.fitted_nnunet({"folder": str(folder / "nn"), **design})
     assert set(made["networks"]) == {"3", "5"}

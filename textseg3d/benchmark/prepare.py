@@ -69,8 +69,8 @@ def fitted_nnunet(request: dict[str, Any]) -> dict[str, Any]:
             case = f"{count} classes{name}"
             looks[case] = fitting.mask_figures(own) | {"cells": fitting.mixed_cells(labels)}
         same = np.count_nonzero((seen == target) & (target > 0))
-        total = np.count_nonzero(seen) + np.count_nonzero(target)
-        looks[f"{count} classes"]["dice"] = 2 * same / max(1, total)
+        total = int(np.count_nonzero(seen)) + int(np.count_nonzero(target))
+        looks[f"{count} classes"]["dice"] = 2 * int(same) / max(1, total)
         concepts = ModelCard.read(model).concepts
         networks[str(count)] = {
             "source": str(source), "model": str(model), "prompts": list(concepts)
