@@ -355,8 +355,8 @@ class _Chunker(Scopes):
         placed = self.links and (self.pending.sides or self.pending.sizes)
         sized = "in" in self.links and self.pending.sizes  # "thickening to 6 mm, mild stranding"
         told = self.be and self.pending.denied and not attribute_next  # "is not dilated, no …"
-        placed = told or (placed and not attribute_next)
-        if self.connected and not final and not sized and not placed:
+        behind = told or (placed and not attribute_next)
+        if self.connected and not final and not sized and not behind:
             return
         last = self.phrases[-1]
         own, rest = Words(sides=self.pending.sides, listed=self.pending.listed), self.pending
