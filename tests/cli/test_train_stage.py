@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from textseg3d.cli.main import main
 from textseg3d.networks import build_network
+from textseg3d.networks.prompt_unet import coarse_to_fine
 from textseg3d.plans import Plans
 from textseg3d.plans.schema import Architecture, Configuration, Intensity
 from textseg3d.text.bank import EmbeddingBank
@@ -112,6 +115,30 @@ def test_a_stage_joins_a_model(
 
     assert main([*join, "--withhold", NODULE]) == 0
     assert ModelCard.read(folder).concepts == ("lungs", "liver")
+
+
+def test_a_threshold_shifts_all_logits(data: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    assert main(arguments(data, tmp_path / "run")) == 0
+    join = arguments(data, tmp_path / "run", "--export-only", "--model-folder", str(folder))
+    found = []
+    for more in ([], ["--threshold", "0.9"]):
+        assert main([*join, *more]) == 0
+        network = build_network(FINE).eval()
+        network.load_state_dict(load_file(folder / "fine.safetensors"))
+        rng = torch.Generator().manual_seed(0)
+        image = torch.randn(1, 1, 32, 32, 32, generator=rng)
+        position = torch.tensor([[0.0, 1.0]] * 3)
+        with torch.inference_mode():
+            features = network.encode_image(image, position)
+            texts = torch.ones(1, 24, 192), torch.ones(1, 24, dtype=torch.bool), torch.ones(1, 192)
+            fine = network.fine_features(features.half, image)
+            found.append(coarse_to_fine(features, network.answer(features, *texts), fine)[-1])
+    shift = found[1] - found[0]
+    assert torch.allclose(shift, shift.mean(), atol=1e-5)
+    assert float(shift.mean()) == pytest.approx(-np.log(9), abs=0.01)  # of bf16 on disk
+    assert main([*join, "--threshold", "1"]) == 2
 
 
 def test_what_does_not_fit_is_refused_before_training(

@@ -80,6 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trained concepts that the model shall not claim; it answers `unknown` to them",
     )  # fmt: skip
     prepared.add_argument(
+        "--threshold", type=float, default=0.5, metavar="P",
+        help="of a stage: probability from which on a voxel is part of its answer (0.5)",
+    )  # fmt: skip
+    prepared.add_argument(
         "--export-only", action="store_true", help="write the model of OUT's checkpoint and stop"
     )
 
@@ -195,6 +199,11 @@ def _train_prepared(args: argparse.Namespace) -> int:
     plans = Plans.load(Path(args.plans))
     configuration = plans.configuration(args.configuration)
     stage = configuration.cascade is not None
+    if not 0 < args.threshold < 1 or (args.threshold != 0.5 and not stage):
+        raise UsageError(
+            f"--threshold is a probability between 0 and 1, of a stage; got {args.threshold} for "
+            f"{args.configuration!r}"
+        )
     if configuration.text.modality_token:
         raise UsageError(
             f"{args.plans} asks for a modality token; a prepared training set is CT alone"
@@ -271,7 +280,7 @@ def _export_stage(args: argparse.Namespace, plans: Plans) -> None:
         return
     card = ModelCard.read(folder)
     answers = plans.configuration(args.configuration).answers
-    add_stage(args.out, folder, plans, args.configuration, args.text)
+    add_stage(args.out, folder, plans, args.configuration, args.text, threshold=args.threshold)
     known = dict.fromkeys((*card.concepts, *answers))
     concepts = [name for name in known if name not in args.withhold]
     words = {**card.to_json(), **_card_words(args), "concepts": concepts}

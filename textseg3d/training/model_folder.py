@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,7 @@ def add_stage(
     configuration: str,
     text: Path,
     checkpoint: str = NAME,
+    threshold: float = 0.5,
 ) -> None:
     """Add a stage to a model folder, or put it in the place of an earlier one of its name.
 
@@ -109,6 +111,8 @@ def add_stage(
         run: run folder with a checkpoint of the stage.
         folder, plans, configuration, text: see :func:`check_stage`.
         checkpoint: name of the file in ``run``.
+        threshold: probability from which on a voxel is part of an answer; logits are shifted so
+            that it becomes 0.5.
 
     Raises:
         InputError: if the run has no checkpoint.
@@ -116,6 +120,9 @@ def add_stage(
     """
     check_stage(folder, plans, configuration, text)
     weights, step = _averaged_weights(run / checkpoint)
+    # The last entry of the finest query is what all logits of a prompt have in common.
+    finest = max(n for n in weights if n.startswith("prompt.queries.0.") and n.endswith("bias"))
+    weights[finest][-1] -= math.log(threshold / (1 - threshold))
     joined = _with_stage(folder, plans, configuration)
     bank = None
     if (folder / BANK).is_file():
