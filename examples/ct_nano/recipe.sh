@@ -7,7 +7,7 @@
 #
 #     bash examples/ct_nano/recipe.sh DATA OUT [STEPS [FINE_STEPS]]
 set -euo pipefail
-data="$(realpath "$1")" out="$2" steps="${3:-8000}" fine_steps="${4:-4000}"
+data="$(realpath "$1")" out="$2" steps="${3:-8000}" fine_steps="${4:-6500}"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$here/../.."
 python="${PYTHON:-python}"
@@ -44,7 +44,7 @@ cp "$root/model_zoo/ct-nano/postprocessing.json" "$out/ct-nano/"
 part prepare-fine $python "$here/prepare_fine.py" --data "$data" --out "$out/fine-data" \
   --model "$out/ct-nano"
 part train-fine train "$out/fine-data" fine "$out/fine-run" "$fine_steps" --prompts 1 \
-  --model-folder "$out/ct-nano"
+  --threshold 0.88 --model-folder "$out/ct-nano"
 part evaluate $textseg3d evaluate --model "$out/ct-nano" --cases "$data/val" -o "$out/evaluation"
 part absent $python "$root/benchmarks/absent.py" --data "$data" --model "$out/ct-nano"
 part nodules $python "$root/benchmarks/nodules.py" --data "$data" --model "$out/ct-nano"
