@@ -22,8 +22,9 @@ LINES = [
 ]
 REFERENCES = ("part_of", "contains", "adjacent_to", "containers")
 
-# Forms that stand for two concepts of one kind, wherever that cannot be avoided. None at present.
-AMBIGUOUS_WITHIN_A_KIND: set[str] = set()
+# Forms that stand for two concepts of one kind, wherever that cannot be avoided.
+# What the sentence names besides decides (grammar/senses.py).
+AMBIGUOUS_WITHIN_A_KIND = {"cpa"}
 # Abbreviations that stand for a structure and for a finding; the words around them decide.
 AMBIGUOUS_ACROSS_KINDS = {"rcc", "lad", "pca"}
 

@@ -125,6 +125,7 @@ def save_picture(planes: PlaneSet, title: str, path: Path) -> None:
     figure = Figure(figsize=(12, 4.6), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     single = len(planes.names) == 1
+    both = any(plane.any() for plane in planes.truth)
     low, high = planes.window
     palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axis, kind in enumerate(_PLANES):
@@ -140,7 +141,7 @@ def save_picture(planes: PlaneSet, title: str, path: Path) -> None:
             outline = (0.2, 0.95, 0.3) if single else colour
             predicted = planes.prediction[axis] == index
             tint = np.zeros((*predicted.shape, 4))
-            tint[predicted] = (*colour[:3], 0.4)
+            tint[predicted] = (*colour[:3], 0.4 if both else 0.9)
             axes.imshow(tint, **shared)
             is_true = planes.truth[axis] == index
             if is_true.any() and not is_true.all():
@@ -153,9 +154,7 @@ def save_picture(planes: PlaneSet, title: str, path: Path) -> None:
             for index, name in enumerate(planes.names)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7)
-    shown = "outline: truth, tint: prediction"
-    if not any(plane.any() for plane in planes.truth):
-        shown = "tint: prediction"
+    shown = "outline: truth, tint: prediction" if both else "tint: prediction"
     note = f"{shown}; the image's left is the patient's right"
     figure.suptitle(f"{title}\n{note}", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
