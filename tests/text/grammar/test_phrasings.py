@@ -60,8 +60,16 @@ committed at 5f43aac before its first run:
   opposite one), sizes 95.4 % (229; 45 of the 50 with a size), status 97.9 % (235), negated and
   uncertain 54 of 56 (96.4 %), no denial or doubt invented.
 
-So on words and sentences that it has not met the grammar may stay below the aims (97 % concepts,
-100 % sides and sizes, 98 % negation and uncertainty). All splits are regression tests now.
+``i`` (240, in the same way, again other concepts, committed at df47d1a before its first run, after
+``h`` was mended) has not been mended and is the claim:
+
+- ``i``: concepts 97.1 % (233), sides 96.2 % (231; 127 of the 133 rows with a side, none with the
+  opposite one), sizes 97.9 % (235; 48 of the 50 with a size), status 98.8 % (237), negated and
+  uncertain 55 of 56 (98.2 %), no denial or doubt invented.
+
+So on words and sentences that it has not met the grammar reaches two of its aims (97 % concepts,
+98 % negation and uncertainty) and stays below the others (100 % sides and sizes). All splits but
+``i`` are regression tests with the aims as limits now.
 
 With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
 left and right of one structure are one target with both sides, enlarged lymph nodes are
@@ -91,7 +99,8 @@ ROWS: list[dict[str, Any]] = [
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefgh")
-APART = [split for split in SPLITS if split not in ("f", "g")]
+UNMENDED = "i"
+APART = [split for split in (*SPLITS, UNMENDED) if split not in ("f", "g")]
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -128,6 +137,22 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
             own: set[str] = set().union(*(key(row) for row in half(split)))
             assert not seen & own, split
             seen |= own
+
+
+def test_the_claim_still_holds() -> None:
+    rows = half(UNMENDED)
+    assert len(rows) == 240
+    parses = [parse_prompt(row["text"]) for row in rows]
+    counts = Counter(a for row, parsed in zip(rows, parses) for a in wrong(row, parsed))
+    assert counts["concept"] <= 7
+    assert counts["side"] <= 9
+    assert counts["size"] <= 5
+    assert counts["status"] <= 3
+    for row, parsed in zip(rows, parses):
+        said = {target["side"] for target in row["targets"]} & {"left", "right"}
+        if len(said) == 1:
+            opposite = ({"left", "right"} - said).pop()
+            assert all(target.side != opposite for target in parsed.targets), row["text"]
 
 
 @pytest.mark.parametrize("split", SPLITS)
