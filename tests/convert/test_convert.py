@@ -368,3 +368,18 @@ def test_the_command_line_converts_and_predicts(source: Path, tmp_path: Path) ->
     masks = sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz"))
     assert len(masks) == 2
     assert nib.load(tmp_path / "out" / masks[0]).shape == nib.load(scan).shape
+
+
+@pytest.mark.parametrize("size", [(32, 32, 16), (96, 96, 96), (7, 20, 1), (160, 128, 112)])
+def test_window_weights_are_those_of_a_gaussian_filter(size: tuple[int, int, int]) -> None:
+    """As nnU-Net makes them: scipy's filter of an impulse, in half precision with 10 as peak."""
+    from scipy.ndimage import gaussian_filter
+
+    from textseg3d.inference.closed.windows import importance
+
+    impulse = np.zeros(size)
+    impulse[tuple(n // 2 for n in size)] = 1
+    weight = gaussian_filter(impulse, [n / 8 for n in size], mode="constant")
+    half = torch.from_numpy(weight / weight.max() * 10).to(torch.float16).float().numpy()
+    half = half.clip(half[half > 0].min())
+    assert np.array_equal(importance(size).numpy(), half)

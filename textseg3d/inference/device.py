@@ -174,7 +174,7 @@ def tune_process() -> None:
             log.debug("mallopt is not available")
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Give freed memory back to the system, where :func:`tune_process` keeps it.
 
     Between steps that use memory differently: what one has left over is of no use to the next.

@@ -264,11 +264,12 @@ class SlabRun:
     def _all(self, slab: Slab, groups: Sequence[list[int]]) -> None:
         """A slab of all prompts.
 
-        Blocks of several groups are computed and exported in a thread per group. Else the masks of
-        a group are made in threads while the logits of the next one are computed.
+        Where there are two threads, each computes and exports the blocks of a group of its own.
+        Else the masks of a group are made in threads while the logits of the next one are
+        computed: more groups at once would hold more than the memory plan knows of.
         """
         count = workers() if self.device.type == "cpu" else 1
-        if self.margin is not None and min(count, len(groups)) > 1:
+        if self.margin is not None and count == 2 <= len(groups):
             with single_threaded(), Background(1) as at_once:
                 alone = partial(self._sum, slab.start, slab.stop, exports=at_once)
                 spent = sum(in_order(alone, groups, count))

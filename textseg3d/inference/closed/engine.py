@@ -30,7 +30,7 @@ from textseg3d.inference.closed.network import (
 from textseg3d.inference.closed.prepare import ClosedImage, prepare
 from textseg3d.inference.closed.spec import SPEC_FILE, ClosedClass, ClosedSpec
 from textseg3d.inference.closed.windows import PlaneSum, importance
-from textseg3d.inference.device import autocast, give_back
+from textseg3d.inference.device import autocast, trim_memory
 from textseg3d.inference.engine import Answer
 from textseg3d.inference.progress import Progress
 
@@ -145,14 +145,14 @@ class ClosedRun:
         known = self._result
         if known is None or set(keep) - set(known.logits):
             engine = self._engine
-            give_back()
+            trim_memory()
             begin = time.perf_counter()
             planes = _Timed(engine.raw_planes(self._image, self._progress))
             known = label_scan(planes, engine.configuration, self._image, keep, head=engine.head)
             labelling = time.perf_counter() - begin - planes.seconds
             self._progress.move(labelling, "network", "export")
             self._progress = Progress(None)  # a later run is no stage of this one
-            give_back()
+            trim_memory()
             self._result = known
         return known
 
@@ -240,7 +240,7 @@ class ClosedEngine:
 
         grid = image.grid
         exact = image.exact or not self._bears_half(image)
-        give_back()
+        trim_memory()
         rows = grid.starts[0]
         total = len(grid)
         heads = len(self.configuration.labels)
@@ -252,9 +252,9 @@ class ClosedEngine:
                 sums.add(start, self._window(image, start))
             if (done + 1) % (total // len(rows)) == 0:
                 row = (done + 1) // (total // len(rows))
-                give_back()
+                trim_memory()
                 yield from sums.take(rows[row] if row < len(rows) else None)
-                give_back()
+                trim_memory()
         progress.step("network", total, total)
 
     def _bears_half(self, image: ClosedImage) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from textseg3d.text.grammar.ahead import Ahead
@@ -15,7 +16,7 @@ _HAVING = frozenset(("show", "contain", "have", "demonstrate", "reveal", "exhibi
 _HAVING |= {"harbour", "display", "lacks", "shows", "contains", "showing", "containing"}
 
 
-class Scopes(Ahead):
+class Scopes(Ahead, ABC):
     """Reads the cues of one sentence.
 
     Attributes:
@@ -46,11 +47,13 @@ class Scopes(Ahead):
     not_side: bool
     stranger: bool
 
+    @abstractmethod
     def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
-        raise NotImplementedError
+        """End the name that the pending words belong to."""
 
+    @abstractmethod
     def _connect(self, kind: str, at: int) -> None:
-        raise NotImplementedError
+        """Take a connector for what links the next name to those before."""
 
     def _on_without(self, item: Item, at: int) -> None:
         if self._change_follows(at):
