@@ -415,8 +415,10 @@ def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
             sentences.append(([], []))
         else:
             sentences[-1][0].append(item)
-    return [
-        replace(_Chunker(on_topic(with_measures(items)), lexicon).read(), closed=any(stops))
-        for items, stops in sentences
-        if items
-    ]
+    found = []
+    for items, stops in sentences:
+        if items:
+            own = on_topic(with_measures(items))
+            read = _Chunker(own, lexicon).read()
+            found.append(replace(read, closed=any(stops), items=own))
+    return found

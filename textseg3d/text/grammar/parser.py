@@ -30,6 +30,7 @@ from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
 from textseg3d.text.grammar.tokens import fold, tokenise
+from textseg3d.text.grammar.unclaimed import completed
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
@@ -132,8 +133,9 @@ def _read(
     for sentence in chunk(with_sides(tag(spelling.tokens, lexicon)), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
-        for node in Linker(nodes, refiner, sentence.closed).link():
-            found += targets_of(node, refiner)
+        linked = Linker(nodes, refiner, sentence.closed).link()
+        targets = [target for node in linked for target in targets_of(node, refiner)]
+        found += completed(targets, sentence.items, refiner)
     return found, ignored
 
 

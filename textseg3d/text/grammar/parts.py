@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.model import Attribute, Order, Range
 from textseg3d.text.grammar.numbers import Quantity
 from textseg3d.text.knowledge import Form, Side
@@ -107,3 +109,4 @@ class Sentence:
     leftover: Words
     ignored: list[str]
     closed: bool = False  # ends in a full stop
+    items: Sequence[Item] = ()

@@ -1,0 +1,72 @@
+"""Sides and sizes that no name took, in a sentence with one finding that can be theirs alone.
+
+"String-of-beads appearance of the right renal artery due to fibromuscular dysplasia" says where
+the dysplasia is, though the words between are not known. Nothing is given where a second target,
+a second side, a comparison or an earlier state could be what the word is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.model import PromptTarget
+from textseg3d.text.grammar.refine import Refiner, spreads
+from textseg3d.text.knowledge import Side
+
+_APART = frozenset(("historical", "after", "exclude", "compare", "but", "change", "relative"))
+_RELATIVE = frozenset(("contralateral", "contralaterally", "opposite", "same", "ipsilateral"))
+_SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "clear", "unlike"))
+_SOUND |= {"prior", "previous", "previously", "before", "than", "normally", "shift", "shifted"}
+_FROM = frozenset(("from", "above", "below", "slice", "slices", "sections", "cuts"))
+_NO_SIDE = frozenset(("midline shift",))
+
+
+def completed(
+    targets: Sequence[PromptTarget], items: Sequence[Item], refiner: Refiner
+) -> list[PromptTarget]:
+    """The targets of one sentence, a single finding with the side and the size left over.
+
+    Args:
+        targets: what the sentence asks for.
+        items: its items.
+        refiner: knows the concepts.
+    """
+    if len(targets) != 1:
+        return list(targets)
+    target = targets[0]
+    concept = refiner.tree.concept(target.concept) if target.concept in refiner.tree else None
+    if concept is not None and concept.kind != "finding":
+        return [target]
+    words = {word for item in items for word in item.text.lower().split(" ")}
+    if any(item.kind in _APART for item in items) or words & _SOUND:
+        return [target]
+    sides = _sides(items)
+    takes = concept is None or concept.side_rule in ("paired", "any")
+    takes = takes and target.concept not in _NO_SIDE
+    if target.side is None and takes and len(sides) == 1:
+        side = sides.pop()
+        if concept is None or concept.allows(side) or spreads(concept):
+            target = replace(target, side=side)
+    sizes = [at for at, item in enumerate(items) if item.kind == "size"]
+    if target.size_mm is None and len(sizes) == 1 and not words & _FROM:
+        following = items[sizes[0] + 1].text.lower() if sizes[0] + 1 < len(items) else ""
+        if following != "of":  # "with 5 mm of depression"
+            size = items[sizes[0]].value
+            target = replace(target, size_mm=size.bounds, dimensions_mm=size.extents)
+    return [target]
+
+
+def _sides(items: Sequence[Item]) -> set[Side]:
+    """Every side that a sentence names, save those told by another one."""
+    sides: set[Side] = set()
+    for item in items:
+        if item.kind == "side" and not _RELATIVE & set(item.text.lower().split(" ")):
+            sides.add(item.value)
+        elif item.kind == "mention":
+            named = {form.side for form in item.value.forms}
+            sides.update(item.value.sides)
+            if len(named) == 1:
+                sides.update(side for side in named if side in ("left", "right"))
+    return sides
