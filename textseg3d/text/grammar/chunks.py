@@ -16,6 +16,7 @@ from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.measures import with_measures
 from textseg3d.text.grammar.model import Attribute
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
+from textseg3d.text.grammar.relations import with_relations
 from textseg3d.text.grammar.scopes import Scopes
 from textseg3d.text.grammar.senses import by_context, by_neighbours
 from textseg3d.text.grammar.words import is_everyday
@@ -418,7 +419,7 @@ def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:
     found = []
     for items, stops in sentences:
         if items:
-            own = on_topic(with_measures(items))
+            own = with_relations(on_topic(with_measures(items)), lexicon)
             read = _Chunker(own, lexicon).read()
             found.append(replace(read, closed=any(stops), items=own))
     return found

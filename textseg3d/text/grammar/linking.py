@@ -118,7 +118,7 @@ class Linker:
             around = "around" in links or (
                 "beside" in links and self._placeless(anchor) and usual(anchor, node, self.refiner)
             )
-            if around and anchor.finding and not anchor.words.sides:
+            if around and anchor.finding and not (anchor.words.sides or anchor.containers):
                 own = [*node.mention.sides, *(f.side for f in node.mention.forms[:1])]
                 own = [side for side in own if side in ("left", "right")]
                 anchor.words.sides = [*(node.words.sides or own)]  # "fluid around the left kidney"
