@@ -8,6 +8,7 @@ from dataclasses import replace
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.numbers import combine
+from textseg3d.text.grammar.several import together
 from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.refine import (
     Contradiction,
@@ -67,7 +68,7 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     targets = [_finding(node, side, spot, refiner) for side, spot in pairs]
     named = [target for target in targets if target is not None]
     if named or not node.readings:
-        return named
+        return together(named, refiner)
     reading = node.readings[0]  # "hypodensity in the spleen, possibly an infarct"
     reading.containers += node.containers if not reading.before else []
     reading.words.add(node.words)

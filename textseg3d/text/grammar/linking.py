@@ -224,6 +224,7 @@ class Linker:
                     owner.containers[-1].append(node)
                 node.role = "container"
             elif anchor.finding and self.owners:
+                self._shared_side(previous, node)
                 self._contain(node, targets)
             return
         elif not anchor.finding and previous is anchor:
@@ -375,7 +376,8 @@ class Linker:
 
     def _shared_side(self, anchor: Node, node: Node) -> None:
         """Reads "right putamen and globus pallidus" as the right one of both."""
-        words, sides = node.words, anchor.words.sides
+        words, own = node.words, said(anchor)
+        sides = anchor.words.sides or ([own] if own is not None else [])
         bare = not (words.sides or words.determiner or words.definite or node.before)
         form, one = node.mention.forms[0], self.refiner.concept(node.mention.forms[0])
         first = self.refiner.concept(anchor.mention.forms[0])

@@ -200,7 +200,8 @@ class Scopes(Ahead, ABC):
         found: list[Phrase] = []
         for phrase in reversed(self.phrases):
             found.append(phrase)
-            if "but" in phrase.links or ("comma" in phrase.links and not self._has_list()):
+            apart = "comma" in phrase.links and "in" not in phrase.links  # "(5 mm) in the liver"
+            if "but" in phrase.links or (apart and not self._has_list()):
                 break
         return found
 

@@ -10,6 +10,7 @@ from textseg3d.text.grammar.items import Item, shared_heads, unsided
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
 from textseg3d.text.grammar.phrases import Cue, cue_table
+from textseg3d.text.grammar.pieces import cut_short, shared_whole, without_pieces
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, read_tables
 from textseg3d.text.knowledge import normalise
@@ -54,6 +55,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
         turned = inverted(tokens, at, lexicon) if marks & {",", "("} else None
         if turned is not None and (match is None or turned.end > match.end):
             match = turned
+        if match is not None and cut_short(tokens, match):
+            match = None
         if match is not None and lexicon.side_of(fold(tokens[at].norm)) and at + 1 < len(tokens):
             after = lexicon.match(tokens, at + 1)
             if after is not None and after.end > match.end:
@@ -63,6 +66,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 whole = match.end, match.forms[0].concept
             match = apart(tokens, at, match, lexicon)
         shared = _shared_front(items, tokens[at], match, at, lexicon)
+        if shared is None:
+            shared = shared_whole(tokens, at, match, lexicon)
         if shared is not None and quantity is None:
             match = shared
         cue = cues.match(tokens, at) if match is not shared or shared is None else None
@@ -101,7 +106,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    return shared_heads(_without_vague_heads(_describing(items), lexicon), lexicon)
+    described = without_pieces(_describing(items), lexicon)
+    return shared_heads(_without_vague_heads(described, lexicon), lexicon)
 
 
 def _shared_front(
