@@ -8,7 +8,6 @@ from dataclasses import replace
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.numbers import combine
-from textseg3d.text.grammar.several import together
 from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.refine import (
     Contradiction,
@@ -19,6 +18,7 @@ from textseg3d.text.grammar.refine import (
     side_of_region,
     spreads,
 )
+from textseg3d.text.grammar.several import together
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Form, Side
 

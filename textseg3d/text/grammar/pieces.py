@@ -1,4 +1,4 @@
-"""Pieces of structures: "body and medial limb of the adrenal gland", "head of the gastrocnemius"."""
+"""Pieces: "body and medial limb of the adrenal gland", "head of the gastrocnemius muscle"."""
 
 from __future__ import annotations
 

@@ -38,9 +38,8 @@ def with_relations(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             found = found or finding
         if not (placed and _anatomy_follows(result, at, lexicon)):
             continue
-        if item.kind == "in" and _told(result, at):
-            result[at] = replace(item, kind="near", value=None)
-        elif item.kind == "unknown" and _verb(item.text):
+        told = item.kind == "in" and _told(result, at)
+        if told or (item.kind == "unknown" and _verb(item.text)):
             result[at] = replace(item, kind="near", value=None)
     return result
 

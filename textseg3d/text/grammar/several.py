@@ -40,11 +40,13 @@ def _one(one: PromptTarget, other: PromptTarget, refiner: Refiner) -> PromptTarg
     )
     if not same or one.container == other.container:
         return None
+    first, second = (refiner.tree.concept(place.concept) for place in places if place is not None)
+    if None in (one.side, other.side) and refiner.related(first, second):
+        return one if other.side is None else other  # "mass of lung, right lung"
     counted = refiner.tree.concept(one.concept).category in _COUNTED
     if one.side != other.side and (counted or None in (one.side, other.side)):
         return None
     side: Side | None = one.side if one.side == other.side else "both"
-    first, second = (refiner.tree.concept(place.concept) for place in places if place is not None)
     for name in refiner.family(first):
         whole = refiner.tree.concept(name)
         if refiner.narrower(second, whole):

@@ -36,6 +36,7 @@ _TIMES = frozenset(
     ("month", "months", "week", "weeks", "year", "years", "day", "days", "hours", "yo", "%", "hu")
 )
 _BETWEEN = frozenset(("filler", "neg_attr", "attr"))
+_ENTIRE = frozenset(("entire", "whole", "complete", "full", "total"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
 )
@@ -55,9 +56,10 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
         turned = inverted(tokens, at, lexicon) if marks & {",", "("} else None
         if turned is not None and (match is None or turned.end > match.end):
             match = turned
-        if match is not None and cut_short(tokens, match):
+        if match is not None and (cut_short(tokens, match) or _commands(tokens, at, items)):
             match = None
-        if match is not None and lexicon.side_of(fold(tokens[at].norm)) and at + 1 < len(tokens):
+        led = lexicon.side_of(fold(tokens[at].norm)) or tokens[at].norm in _ENTIRE
+        if match is not None and led and at + 1 < len(tokens):
             after = lexicon.match(tokens, at + 1)
             if after is not None and after.end > match.end:
                 match = None  # "left upper lobe anterior segment" is not about the lobe
@@ -108,6 +110,16 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             at = named[0].end
     described = without_pieces(_describing(items), lexicon)
     return shared_heads(_without_vague_heads(described, lexicon), lexicon)
+
+
+def _commands(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:
+    """Whether "segment" begins a request ("please segment the …"), and no name ("segment 6")."""
+    asked = all(item.kind in ("filler", "question", "determiner") for item in items)
+    if not asked or tokens[at].norm not in ("segment", "contour") or at + 1 >= len(tokens):
+        return False
+    following = tokens[at + 1]
+    roman = not set(following.norm.rstrip("ab")) - set("ivx")
+    return not roman and len(following.norm) > 2 and following.kind == "word"
 
 
 def _shared_front(
