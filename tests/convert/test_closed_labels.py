@@ -12,11 +12,13 @@ import torch
 
 from tests.convert.nnunet_factory import make_nnunet, write_scan
 from textseg3d.convert import convert_nnunet
+from textseg3d.inference.closed import cells as cells_module
 from textseg3d.inference.closed import labels as labels_module
 from textseg3d.inference.closed.labels import label_scan
 from textseg3d.inference.closed.network import LinearHead
 from textseg3d.inference.closed.windows import PlaneSum, importance, window_grid
 from textseg3d.inference.windows import WindowGrid
+from textseg3d.preprocessing.cubic import spline_operator
 
 SPEC: dict[str, Any] = {"background": 0, **{f"vertebrae_T{i}": i for i in range(1, 13)}}
 
@@ -83,6 +85,43 @@ def test_blocks_equal_interpolation_of_everything(
     others = np.delete(fine, 1, axis=0)
     odds = fine[1] if regions else fine[1] - np.log(np.exp(others).sum(axis=0))
     np.testing.assert_allclose(found.logits[1][1:-1, 1:-1, 1:-1], odds, atol=2e-3)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_threads_do_not_change_a_voxel(regions: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small parts and chunks in two threads, beside one thread that does all at once."""
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(labels_module, "to_canonical", lambda array, volume, spec: array)
+    monkeypatch.setattr(labels_module, "axis_operators", lambda spec, image: image.operators)
+    rng = np.random.default_rng(0)
+    head = LinearHead(*(torch.tensor(rng.normal(size=n), dtype=torch.float32) for n in ((9, 3), 9)))
+    planes = torch.tensor(rng.normal(size=(3, 20, 23, 19)), dtype=torch.float32)
+    grid = window_grid((20, 23, 19), (16, 16, 16), exact=True)
+    image: Any = Image((20, 23, 19), (42, 50, 22), grid)
+    image.operators = [
+        spline_operator(n, m, 1) for n, m in ((20, 40), (23, 48), (19, 20))
+    ]  # the crop
+    spec: Any = SimpleNamespace(regions=regions, labels=tuple(range(9)))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads, part, values in ((1, 2**20, 2**21), (2, 50, 2**9), (2, 2**14, 2**18)):
+            torch.set_num_threads(threads)
+            for name, value in (
+                ("_PART_CELLS", part),
+                ("_CORNER_VALUES", values),
+                ("_FINE_VALUES", values),
+            ):
+                monkeypatch.setattr(cells_module, name, value)
+            monkeypatch.setattr(labels_module, "_LOOK_VALUES", values)
+            found.append(label_scan(planes.unbind(1), spec, image, head=head))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(np.unique(found[0].values)) > 5
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.values, found[0].values)
+        np.testing.assert_allclose(other.presence, found[0].presence, rtol=1e-6)
 
 
 def test_windows_over_a_box_give_planes_of_the_whole_grid() -> None:

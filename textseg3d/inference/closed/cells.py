@@ -9,23 +9,28 @@ same voxel by voxel as that of interpolating everything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
+from textseg3d.inference.parallel import in_order, single_threaded, workers
 from textseg3d.inference.regrid import AxisCells, AxisMap
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from textseg3d.inference.closed.network import LinearHead
 
-_CORNER_VALUES = 2**21  # logits of corners that are looked at at once
-_FINE_VALUES = 2**21  # interpolated at once
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_CORNER_VALUES = 2**19  # logits of corners that are looked at at once; they stay in the cache
+_FINE_VALUES = 2**18  # interpolated at once
+_PART_CELLS = 2**14  # that one thread decides before the next part
 _FEW = (2, 3, 4, 6, 8, 16, 32, 64, 128, 256)  # classes of a cell, rounded up to one of these
 
 
@@ -74,6 +79,11 @@ class Slab:
     head: LinearHead | None
     regions: bool
 
+    @property
+    def heads(self) -> int:
+        """Classes or regions."""
+        return len(self.features) if self.head is None else len(self.head.bias)
+
     def logits(self, index: Tensor) -> Tensor:
         """Logits [heads, n] of voxels [n] of the flattened planes."""
         import torch
@@ -109,12 +119,27 @@ def label_slab(target: NDArray[Any], slab: Slab, maps: Sequence[AxisMap]) -> Non
         rough = rough.take(maps[axis].low, axis)
     target[...] = rough
     where = np.nonzero(least != most)
-    heads = len(slab.features) if slab.head is None else len(slab.head.bias)
-    step = max(1, _CORNER_VALUES // (8 * heads))
-    with torch.inference_mode():
-        for first in range(0, len(where[0]), step):
-            chosen = [w[first : first + step] for w in where]
+    parts = [
+        [w[first : first + _PART_CELLS] for w in where]
+        for first in range(0, len(where[0]), _PART_CELLS)
+    ]
+
+    def decide(chosen: Sequence[NDArray[np.int64]]) -> None:
+        with torch.inference_mode():
             _decide(target, slab, cells, chosen)
+
+    in_threads(decide, parts, slab.features.device)
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], device: torch.device
+) -> list[Result]:
+    """Results in order; on a CPU in as many threads as torch may use, of one thread each."""
+    several = workers() if device.type == "cpu" else 1
+    if min(several, len(items)) < 2:
+        return [function(item) for item in items]
+    with single_threaded():
+        return list(in_order(function, items, several))
 
 
 def _decide(
@@ -126,43 +151,54 @@ def _decide(
     """Interpolate in the cells ``chosen``, number by number of the classes that may win."""
     import torch
 
-    _, b, c = slab.codes.shape
-    z, y, x = ([k.low[i], k.high[i]] for k, i in zip(cells, chosen))
-    corners = [(at_z * b + at_y) * c + at_x for at_z in z for at_y in y for at_x in x]
-    index = torch.from_numpy(np.concatenate(corners)).to(slab.features.device)
-    logits = slab.logits(index).view(-1, 8, len(chosen[0]))
-    high = logits.amax(dim=1)
-    possible = high > 0 if slab.regions else high >= logits.amin(dim=1).amax(dim=0)
-    number = possible.sum(dim=0).cpu().numpy()
-    heads, width, before = len(logits), len(chosen[0]), 0
-    corner = torch.arange(8, device=logits.device)[:, None] * width
+    number, head, corners = _possible(slab, cells, chosen)
+    start = number.cumsum(0) - number
+    device, before = head.device, 0
+    heads = slab.heads
     for limit in (*(n for n in _FEW if n < heads), heads):
-        group = np.flatnonzero((number > before) & (number <= limit))
+        group = ((number > before) & (number <= limit)).nonzero()[:, 0]
         before = limit
         room = int(np.prod([k.out.shape[1] for k in cells])) * limit
-        step = max(1, _FINE_VALUES // room)
-        for first in range(0, len(group), step):
-            part = group[first : first + step]
-            at = torch.from_numpy(part).to(logits.device)
-            table = _table(possible[:, at], limit)
-            values = logits.take(table[:, None] * (8 * width) + corner + at)
-            here = [i[part] for i in chosen]
+        count = torch.arange(limit, device=device)[:, None]
+        for part in group.split(max(1, _FINE_VALUES // room)):
+            at = start[part] + count * (count < number[part])  # the first again behind the last
+            table = head[at]
+            here = [i[part.cpu().numpy()] for i in chosen]
+            values = corners[at].transpose(1, 2).contiguous()
             fine = _interpolated(values, [k.weight[i] for k, i in zip(cells, here)])
             codes = _winners(fine, table, regions=slab.regions)
             out_z, out_y, out_x = (k.out[i].T for k, i in zip(cells, here))
             target[out_z[:, None, None], out_y[:, None], out_x] = codes
 
 
-def _table(possible: Tensor, size: int) -> Tensor:
-    """Heads that may win [size, n], in order; the first one again where there are fewer."""
+def _possible(
+    slab: Slab, cells: Sequence[AxisCells], chosen: Sequence[NDArray[np.int64]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The heads that may win in the cells ``chosen``.
+
+    Returns:
+        How many they are per cell [n]; they, cell by cell and in order [m]; and their logits at
+        the corners [m, 8].
+    """
     import torch
 
-    cell, head = possible.T.nonzero(as_tuple=True)
-    count = possible.sum(dim=0)
-    start = count.cumsum(0) - count
-    table = head[start].expand(size, -1).clone()
-    table[torch.arange(len(head), device=head.device) - start[cell], cell] = head
-    return table
+    _, b, c = slab.codes.shape
+    numbers, heads, values = [], [], []
+    step = max(1, _CORNER_VALUES // (8 * slab.heads))
+    for first in range(0, len(chosen[0]), step):
+        here = [i[first : first + step] for i in chosen]
+        width = len(here[0])
+        z, y, x = ([k.low[i], k.high[i]] for k, i in zip(cells, here))
+        corners = [(at_z * b + at_y) * c + at_x for at_z in z for at_y in y for at_x in x]
+        index = torch.from_numpy(np.concatenate(corners)).to(slab.features.device)
+        logits = slab.logits(index).view(-1, 8, width)
+        high = logits.amax(dim=1)
+        possible = high > 0 if slab.regions else high >= logits.amin(dim=1).amax(dim=0)
+        cell, head = possible.T.contiguous().nonzero(as_tuple=True)
+        numbers.append(torch.bincount(cell, minlength=width))
+        heads.append(head)
+        values.append(logits[head, :, cell])
+    return torch.cat(numbers), torch.cat(heads), torch.cat(values)
 
 
 def _interpolated(values: Tensor, weights: Sequence[NDArray[np.float32]]) -> Tensor:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.closed.cells import Slab, axis_map, class_codes, label_slab
+from textseg3d.inference.closed.cells import Slab, axis_map, class_codes, in_threads, label_slab
 from textseg3d.inference.closed.network import LinearHead
 from textseg3d.inference.closed.prepare import ClosedImage, thick_axis, to_canonical
 from textseg3d.inference.closed.spec import ClosedSpec
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 32  # slices of the scan that are labelled at once
+_LOOK_VALUES = 2**18  # logits that are looked at at once; they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +146,7 @@ def label_scan(
             every = interpolate_block(logits, [band.weights, second.weights, third.weights])
             for number, volume in kept.items():
                 volume[place] = _odds(every, number, regions=spec.regions).cpu().numpy()
+        del slab  # before the network goes on
     source.finish()
     best = torch.zeros(len(spec.labels)) if source.best is None else source.best
     return LabelMap(
@@ -195,13 +197,13 @@ class _Source:
         """Planes ``columns``; earlier ones are forgotten."""
         import torch
 
-        self._near = {z: plane for z, plane in self._near.items() if z >= columns.start}
-        while self._next < columns.stop:
-            plane = next(self._planes)
-            codes = self._look(plane)
-            if self._next >= columns.start:
-                self._near[self._next] = plane, codes
-            self._next += 1
+        self._near = {z: seen for z, seen in self._near.items() if z >= columns.start}
+        first = self._next
+        fresh = list(islice(self._planes, max(0, columns.stop - first)))
+        for z, seen in enumerate(self._look(fresh), start=first):
+            if z >= columns.start:
+                self._near[z] = seen
+        del fresh
         planes = [self._near[z] for z in range(columns.start, columns.stop)]
         features = torch.stack([plane for plane, _ in planes], dim=1)
         outside = np.ones(features.shape[1:], bool)
@@ -214,32 +216,53 @@ class _Source:
 
     def finish(self) -> None:
         """Look at the planes that no voxel of the scan needed."""
-        for plane in self._planes:
-            self._look(plane)
-            self._next += 1
+        while fresh := list(islice(self._planes, BLOCK)):
+            self._look(fresh)
 
-    def _look(self, plane: Tensor) -> NDArray[Any]:
-        """The codes [b, c] of the next plane; background where no window ran."""
+    def _look(self, planes: Sequence[Tensor]) -> list[tuple[Tensor, NDArray[Any]]]:
+        """The next planes with their codes [b, c]; background where no window ran."""
+        if not planes:
+            return []
+        z, y, x = self._covered
+        first, self._next = self._next, self._next + len(planes)
+        seen = [
+            plane[:, y, x] if z.start <= number < z.stop else plane[:, :0, :0]
+            for number, plane in enumerate(planes, start=first)
+        ]
+        found = []
+        for plane, part, looked in zip(
+            planes, seen, in_threads(self._codes, seen, planes[0].device)
+        ):
+            codes = np.zeros(plane.shape[1:], np.uint8)
+            if looked is not None:
+                here, best = looked
+                codes = codes.astype(here.dtype)
+                codes[y, x] = here.reshape(part.shape[1:])
+                self.best = best if self.best is None else best.maximum(self.best)
+            found.append((plane, codes))
+        return found
+
+    def _codes(self, seen: Tensor) -> tuple[NDArray[Any], Tensor] | None:
+        """Codes [n] of a part of a plane [channels, b, c], and the largest probabilities there."""
         import torch
 
-        codes = np.zeros(plane.shape[1:], np.uint8)
-        z, y, x = self._covered
-        seen = plane[:, y, x]
-        if not z.start <= self._next < z.stop or not seen.numel():
-            return codes
-        logits = seen.flatten(1).T
-        if self._head is not None:
-            logits = torch.addmm(self._head.bias, logits, self._head.weight.T)
-        logits = logits.contiguous()
-        if self._regions:
-            here = logits.amax(dim=0).sigmoid()
-        else:
-            here = logits.sub(logits.logsumexp(dim=1, keepdim=True)).amax(dim=0).exp()
-        self.best = here if self.best is None else here.maximum(self.best)
-        found = class_codes(logits, regions=self._regions)
-        codes = codes.astype(found.dtype)
-        codes[y, x] = found.reshape(seen.shape[1:])
-        return codes
+        if not seen.numel():
+            return None
+        every = seen.flatten(1).T
+        head, best = self._head, []
+        codes = []
+        heads = every.shape[1] if head is None else len(head.bias)
+        with torch.inference_mode():
+            for logits in every.split(max(1, _LOOK_VALUES // heads)):
+                if head is not None:
+                    logits = torch.addmm(head.bias, logits, head.weight.T)
+                logits = logits.contiguous()
+                if self._regions:
+                    best.append(logits.amax(dim=0).sigmoid())
+                else:
+                    best.append(logits.sub(logits.logsumexp(dim=1, keepdim=True)).amax(dim=0).exp())
+                codes.append(class_codes(logits, regions=self._regions))
+            return np.concatenate(codes), torch.stack(best).amax(dim=0)
 
 
 def interpolate_block(block: Tensor, pieces: Sequence[NDArray[np.float64]]) -> Tensor:
