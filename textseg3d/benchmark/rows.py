@@ -133,13 +133,13 @@ class Sizes:
 
 LEARN_MM = (3.0, 3.0, 3.0)
 """Spacing of the nnU-Nets' grid."""
-_SCALED = "in plane 256 instead of 512 voxels, since nnunetv2's memory grows with voxels × classes"
+_SCALED = "in plane 352 instead of 512 voxels, since nnunetv2's memory grows with voxels × classes"
 FULL = Sizes(
     torso=(300, 512, 512),
     torso_mm=(1.5, 0.8, 0.8),
     closed=(
         ClosedCase(20, (300, 512, 512), (1.5, 0.8, 0.8), True, 5, 4),
-        ClosedCase(100, (240, 256, 256), (1.875, 1.6, 1.6), False, 10, 8, _SCALED),
+        ClosedCase(100, (300, 352, 352), (1.5, 409.6 / 352, 409.6 / 352), False, 10, 8, _SCALED),
     ),
     features=(16, 32, 64, 128, 160),
     patch=(96, 96, 96),
