@@ -256,8 +256,8 @@ class _Chunker(Scopes):
 
     def _on_reading(self, item: Item, at: int) -> None:
         """What a finding is taken for: "opacity, consistent with pneumonia"."""
-        if self.phrases and self._head().finding:
-            self._connect("reading", at)
+        told = bool(self.phrases) and self._head().finding
+        self._connect("reading" if told else "with", at)
 
     def _on_around(self, item: Item, at: int) -> None:
         self._connect("near", at)

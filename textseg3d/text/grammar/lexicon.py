@@ -108,7 +108,7 @@ class Lexicon:
     def vocabulary(self) -> frozenset[str]:
         """Every word of every name and of every closed-class phrase, without accents."""
         names = {fold(word) for text in self._forms for word in _words(text)}
-        return frozenset(names | cue_words() | words.COMMON | canon.known_words())
+        return frozenset(names | cue_words() | words.COMMON | words.THINGS | canon.known_words())
 
     @cached_property
     def english(self) -> frozenset[str]:
@@ -119,7 +119,7 @@ class Lexicon:
             if any(form.language in ("en", "la") for form in forms)
             for word in _words(text)
         }
-        return frozenset(names | cue_words() | words.COMMON | canon.known_words())
+        return frozenset(names | cue_words() | words.COMMON | words.THINGS | canon.known_words())
 
     @cached_property
     def side_words(self) -> frozenset[str]:
@@ -404,8 +404,9 @@ class CanonicalIndex:
             return ()
         head = next((words[at - 1] for at, w in enumerate(words) if at and w in canon.PLACING), "")
         head = head or words[-1]
-        if head in self._adjectives:
-            return tuple(form._replace(source="adjective") for form in forms)
+        if head in self._adjectives:  # a "small splenic" contusion is no small spleen
+            own = [form for form in forms if self.tree.concept(form.concept).kind != "finding"]
+            return tuple(form._replace(source="adjective") for form in own)
         if canon.is_plural(head):
             return tuple(
                 form._replace(source="plural", side=form.side or _both(self.tree, form))

@@ -17,6 +17,7 @@ from textseg3d.text.knowledge import normalise
 
 _LIST = {"and", "or", "comma"}
 _TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
+_OPERATIONS = ("ectomy", "otomy", "resection", "amputation", "repair", "surgery", "closure")
 _AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
 
 
@@ -87,12 +88,32 @@ class Linker:
         """The nodes without what only says since when: "sternal wires after bypass surgery"."""
         kept: list[Node] = []
         past = False
-        for node in self.nodes:
+        for node in self._without_operations():
             more = past and node.links in ({"and"}, {"or"}, {"in"})
             past = more or (node.finding and "after" in node.links)
             if not past:
                 kept.append(node)
         return kept or self.nodes
+
+    def _without_operations(self) -> list[Node]:
+        """The nodes without states after surgery that only tell about another finding."""
+        operated = [self._operated(node) for node in self.nodes]
+        if not any(operated) or all(operated):
+            return self.nodes
+        others = [node for node, state in zip(self.nodes, operated) if not state]
+        sides = {said(node) for node, state in zip(self.nodes, operated) if state} - {None}
+        apart = any(
+            node.links <= {"comma", "colon"} and sides and said(node) not in (None, *sides)
+            for node in others  # "status post left pneumonectomy - the remaining right lung"
+        )
+        return others if apart or any(node.finding for node in others) else self.nodes
+
+    def _operated(self, node: Node) -> bool:
+        forms = node.mention.forms
+        concept = self.refiner.concept(forms[0]) if forms else None
+        state = concept is not None and concept.category == "postoperative"
+        state = state and concept is not None and concept.name.endswith(_OPERATIONS)
+        return state and not node.negated and not node.uncertain
 
     def _role(self, node: Node, previous: Node | None, targets: list[Node]) -> None:
         links, anchor = node.links, self.anchor

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from textseg3d.text.grammar import words
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.knowledge import normalise
+
+_SCORES = ("ti rads", "pi rads", "li rads", "bi rads", "o rads", "lung rads", "cad rads", "tirads")
+_SCORES += ("pirads", "lirads", "birads", "orads")
+_GRADES = ("", " 0", " 1", " 2", " 3", " 4", " 4a", " 4b", " 4c", " 4x", " 5", " 6")
 
 
 class Cue(NamedTuple):
@@ -88,6 +93,8 @@ def _cue_entries() -> Iterable[tuple[str, Cue]]:
         yield phrase, Cue("attr", (kind, phrase.replace(" - ", "-")))
     for phrase, value in _split(closed["generic"]):
         yield phrase, Cue("generic", value)
+    for score, grade in product(_SCORES, _GRADES):
+        yield f"{score}{grade}", Cue("filler")
     for kind in ("question", "filler"):
         for phrase in closed["asking"][kind]:
             yield phrase, Cue(kind)

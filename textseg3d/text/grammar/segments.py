@@ -1,6 +1,6 @@
 """Lung segments by their numbers, where a text speaks of a lobe: "S7+8 of LLL", "segment 6 RLL".
 
-Elsewhere "S3" is a vertebra and "segment 6" one of the liver.
+Elsewhere "S3" is a vertebra and "segment 6" one of the liver. "2R nodes" are those of a station.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ _LUNG = frozenset(("lung", "lungs", "pulmonary", "bronchopulmonary"))
 _PARTS = frozenset(("upper", "lower", "middle"))
 _LIVER = frozenset(("liver", "hepatic", "couinaud", "caudate", "sacral", "sacrum", "vertebra"))
 _HEADS = frozenset(("segment", "seg"))
+_LEVELS = frozenset(("station", "level", "stations", "levels"))
+_NODES = frozenset(("node", "nodes", "ln", "lns", "lymph", "lymphadenopathy", "adenopathy"))
 _PAIRS = {"left": ("1+2", "7+8"), "right": ()}
 
 
@@ -40,6 +42,22 @@ def lung_segment(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | 
         return None
     words = ("segment", f"s{number}", "of", side, "lung")
     return end, [tokens[at]._replace(kind="word", norm=word, raw=word) for word in words]
+
+
+def station(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """(index behind it, "station 2R") for the number and side of a thoracic node station."""
+    if (
+        at + 2 >= len(tokens)
+        or tokens[at].kind != "number"
+        or tokens[at + 1].norm not in ("l", "r")
+    ):
+        return None
+    before = tokens[at - 1].norm if at else ""
+    touching = tokens[at].end == tokens[at + 1].start
+    if not touching or before in _LEVELS or tokens[at + 2].norm not in _NODES:
+        return None
+    head = tokens[at]._replace(kind="word", norm="station", raw="station")
+    return at + 2, [head, *tokens[at : at + 2]]
 
 
 def _pair(tokens: Sequence[Token], end: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from textseg3d.text.grammar.segments import lung_segment
+from textseg3d.text.grammar.segments import lung_segment, station
 from textseg3d.text.grammar.tokens import Token
 
 _LEVEL = re.compile(r"([ctls])(\d{1,2})")
@@ -37,7 +37,7 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
     result: list[Token] = []
     at = 0
     while at < len(tokens):
-        for reader in (lung_segment, _levels, _headed, _ordinals, _counted_vertebrae):
+        for reader in (lung_segment, station, _levels, _headed, _ordinals, _counted_vertebrae):
             found = reader(tokens, at)
             if found is not None:
                 result += found[1]

@@ -15,10 +15,13 @@ from textseg3d.text.grammar.model import PromptTarget
 from textseg3d.text.grammar.refine import Refiner, spreads
 from textseg3d.text.knowledge import Side
 
-_APART = frozenset(("historical", "after", "exclude", "compare", "but", "change", "relative"))
+_OTHERS = frozenset(("exclude", "compare", "but", "change"))
+_APART = _OTHERS | {"historical", "after", "relative"}
 _RELATIVE = frozenset(("contralateral", "contralaterally", "opposite", "same", "ipsilateral"))
 _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "clear", "unlike"))
-_SOUND |= {"prior", "previous", "previously", "before", "than", "normally", "shift", "shifted"}
+_SOUND |= {"normally", "shift", "shifted", "spared", "sparing", "away", "remote", "distant"}
+_PAST = frozenset(("prior", "previous", "previously", "before", "than", "earlier", "was", "were"))
+_SOUND |= _PAST
 _FROM = frozenset(("from", "above", "below", "slice", "slices", "sections", "cuts"))
 _NO_SIDE = frozenset(("midline shift",))
 
@@ -40,22 +43,27 @@ def completed(
     if concept is not None and concept.kind != "finding":
         return [target]
     words = {word for item in items for word in item.text.lower().split(" ")}
-    if any(item.kind in _APART for item in items) or words & _SOUND:
-        return [target]
-    sides = _sides(items)
+    kinds = {item.kind for item in items}
+    sides = set() if kinds & _APART or words & _SOUND else _sides(items)
     takes = concept is None or concept.side_rule in ("paired", "any")
     takes = takes and target.concept not in _NO_SIDE
     if target.side is None and takes and len(sides) == 1:
         side = sides.pop()
         if concept is None or concept.allows(side) or spreads(concept):
             target = replace(target, side=side)
-    sizes = [at for at, item in enumerate(items) if item.kind == "size"]
-    if target.size_mm is None and len(sizes) == 1 and not words & _FROM:
-        following = items[sizes[0] + 1].text.lower() if sizes[0] + 1 < len(items) else ""
-        if following != "of":  # "with 5 mm of depression"
-            size = items[sizes[0]].value
-            target = replace(target, size_mm=size.bounds, dimensions_mm=size.extents)
+    if target.size_mm is None and not (kinds & _OTHERS or words & _FROM):
+        target = _sized(target, items)
     return [target]
+
+
+def _sized(target: PromptTarget, items: Sequence[Item]) -> PromptTarget:
+    """The target with the one size of a sentence, if that is not "with 5 mm of depression"."""
+    sizes = [at for at, item in enumerate(items) if item.kind == "size"]
+    following = items[sizes[0] + 1].text.lower() if sizes and sizes[0] + 1 < len(items) else ""
+    if len(sizes) != 1 or following == "of":
+        return target
+    size = items[sizes[0]].value
+    return replace(target, size_mm=size.bounds, dimensions_mm=size.extents)
 
 
 def _sides(items: Sequence[Item]) -> set[Side]:

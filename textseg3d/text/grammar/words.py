@@ -137,6 +137,7 @@ def is_everyday(word: str) -> bool:
 
 
 COMMON = word_set("common") | _english()
+THINGS = frozenset(read_tables("english")["words"]["things"])  # strange here, yet spelled right
 DETERMINERS = frozenset(read_tables("closed")["asking"]["determiner"])
 SIDE_ABBREVIATIONS = word_set("side_abbreviations")
 SENTENCE_ENDS = frozenset(".!\n。！")
