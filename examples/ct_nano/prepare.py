@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,11 @@ NECKS = {
     "pyrad_lung1": 37, "pyrad_lung2": 51,
 }  # fmt: skip
 NECK_WEIGHT = 0.7
+KNOWN_IN_NECKS = ("left lung", "right lung", "lungs", "spinal_cord")
+ONLY_IN_NECK = {"4dlung_113": ("spinal_cord",)}  # outlined in the slices of its neck alone
+ATLAS_NECKS = ("m_ref", "m_muscular", "m_obese", "f_ref", "f_old", "f_thin")
+ATLAS_NECK_WEIGHT = 0.25
+ATLAS_NECK_MM = (12.0, 140.0)  # below the atlas's top, where its cord ends, and how far down
 NODULE_ID = 200  # ids from here on are a nodule's, one per label that it lies in
 # Targets that an atlas can't answer: merged, missing or unsided there.
 NOT_IN_ATLAS = {
@@ -220,10 +226,23 @@ def prepare_neck(data: Path, out: Path, case: TrainingCase, spacing: Spacing) ->
     first = round(NECKS[case.name] * thickness / spacing[0])
     with np.load(out / f"{case.name}.npz") as arrays:
         labels, image = arrays["labels"][first:], arrays["image"][first:]
-    lungs = {t: v for t, v in case.targets.items() if t in ("left lung", "right lung", "lungs")}
+    known = {t: v for t, v in case.targets.items() if t in KNOWN_IN_NECKS}
     name = f"{case.name}_neck"
     save_case_arrays(out, name, labels, image)
-    return TrainingCase(name, "scan", NECK_WEIGHT, lungs | dict.fromkeys(BELOW_THE_NECK, ()))
+    return TrainingCase(name, "scan", NECK_WEIGHT, known | dict.fromkeys(BELOW_THE_NECK, ()))
+
+
+def prepare_atlas_neck(out: Path, case: TrainingCase, spacing: Spacing) -> TrainingCase:
+    """Neck and shoulders of a prepared atlas as a case of their own."""
+    top, depth = (round(mm / spacing[0]) for mm in ATLAS_NECK_MM)
+    with np.load(out / f"{case.name}.npz") as arrays:
+        labels = arrays["labels"][-depth:-top]
+    seen = set(np.unique(labels).tolist())
+    targets = {t: ids for t, ids in case.targets.items() if seen & set(ids)}
+    targets |= {t: () for t in BELOW_THE_NECK if t in case.targets and t not in targets}
+    name = f"{case.name}_neck"
+    save_case_arrays(out, name, labels, None)
+    return replace(case, name=name, weight=ATLAS_NECK_WEIGHT, targets=targets, insert={})
 
 
 def prepare_atlas(
@@ -304,11 +323,15 @@ def main() -> None:
         if name not in args.without
     ]
     cases += [prepare_neck(data, out, c, spacing) for c in cases if c.name in NECKS]
+    for i, case in enumerate(cases):
+        hidden = ONLY_IN_NECK.get(case.name, ())
+        cases[i] = replace(case, targets={t: v for t, v in case.targets.items() if t not in hidden})
     atlases = args.data / "atlases"
     for path in sorted((atlases / "habitus").glob("*.nii.gz")):
         sex = "female" if path.name.startswith("f_") else "male"
         weight = 0.15 if "child" in path.name else 0.6
         cases.append(prepare_atlas(path, atlases / f"{sex}.json", out, weight, targets, spacing))
+    cases += [prepare_atlas_neck(out, c, spacing) for c in cases if c.name in ATLAS_NECKS]
     spl = atlases / "abdomen_spl"
     cases.append(
         prepare_atlas(

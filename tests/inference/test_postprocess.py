@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 
+import edt
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.model_factory import make_model
 from textseg3d.errors import ModelError, UsageError
 from textseg3d.evaluation.selection.models import merge_folds
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.postprocess import FILE_NAME, Postprocessing, Rule, clean, clean_packed
+from textseg3d.inference.postprocess import (
+    FILE_NAME,
+    Postprocessing,
+    Rule,
+    SoftRim,
+    clean,
+    clean_packed,
+    without_soft_rim,
+)
 from textseg3d.inference.segmenter import Segmenter
 from textseg3d.zoo import ModelCard, write_card
 
@@ -124,3 +134,44 @@ def test_what_does_not_go_together(models, tmp_path):
         merge_folds(models, tmp_path / "out")
     with pytest.raises(ModelError, match="an ensemble already"):
         merge_folds([whole], tmp_path / "again")
+
+
+@pytest.mark.parametrize("spacing", [(1.6, 1.0, 1.0), (5.0, 0.7, 0.8), (0.9, 1.1, 2.5)])
+def test_soft_rims_are_what_a_distance_transform_finds(spacing):
+    rng = np.random.default_rng(0)
+    blobs = ndimage.gaussian_filter(rng.normal(size=(14, 30, 32)), 2.5) > 0.02
+    assert blobs[0].any()  # cut by the scan's edge
+    assert blobs[:, -1].any()
+    image = rng.integers(0, 300, blobs.shape).astype(np.int16)
+    box = (slice(0, 14), slice(0, 30), slice(0, 32))
+    found = without_soft_rim(
+        PackedMask.pack(blobs.shape, box, blobs).tight(), spacing, image, SoftRim(("x",), 2.0, 130)
+    )
+    depth = edt.edt(blobs, anisotropy=spacing, black_border=False)
+    expected = blobs & ~((depth <= 2.0) & (image < 130))
+    np.testing.assert_array_equal(found.array(), expected)
+    assert 0 < expected.sum() < blobs.sum()
+
+
+def test_no_rim_of_voxels_larger_than_it():
+    mask = three_parts()
+    packed = PackedMask.pack(mask.shape, (slice(0, 6), slice(0, 12), slice(0, 12)), mask)
+    soft = np.zeros(mask.shape, np.int16)
+    assert without_soft_rim(packed, (4.0, 4.0, 4.0), soft, SoftRim(("x",), 2.0, 130)) is packed
+
+
+def test_a_rim_is_for_its_concepts_and_is_read_back(tmp_path):
+    rules = Postprocessing(
+        (Rule("x", keep_largest=True),), "by hand", (SoftRim(("x", "y"), 2.0, 130.0),)
+    )
+    rules.save(tmp_path / FILE_NAME)
+    read = Postprocessing.load(tmp_path / FILE_NAME)
+    assert read == rules
+    assert [read.changes(name) for name in "xyz"] == [True, True, False]
+    mask = three_parts()
+    packed = PackedMask.pack(mask.shape, (slice(0, 6), slice(0, 12), slice(0, 12)), mask)
+    image = np.full(mask.shape, 100, np.int16)
+    image[0:2, 0:5, 0:5] = 200
+    # of the rest, only the two voxels in mid of an edge of the scan lie deep enough to stay
+    cleaned = {n: read.clean_packed(n, packed, SPACING, image).voxels for n in "xyz"}
+    assert cleaned == {"x": 50, "y": 52, "z": 79}

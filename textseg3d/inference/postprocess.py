@@ -1,4 +1,4 @@
-"""What is removed from a mask after prediction: small components, or all but the largest.
+"""What is removed from a mask after prediction: small components, all but the largest, soft rims.
 
 The rules of a model are in ``postprocessing.json`` of its folder; they are decided on validation
 cases (`textseg3d find_best_configuration`), never on the scan at hand.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +51,62 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class SoftRim:
+    """Voxels at the surface of structures that are too soft to belong to them.
+
+    A network of 3 mm draws a surface up to a voxel off; the scan itself knows better, where it is
+    finer than that: fat is no liver, muscle no bone. What lies deeper, such as marrow, stays
+    whatever its density.
+
+    Attributes:
+        concepts: canonical names; the rule is for the mask of each.
+        within_mm: from the centre of the nearest voxel outside the mask.
+        below_hu: voxels with less go.
+    """
+
+    concepts: tuple[str, ...]
+    within_mm: float
+    below_hu: float
+
+
+@dataclass(frozen=True)
 class Postprocessing:
     """The rules of a model.
 
     Attributes:
-        rules: at most one per concept.
+        rules: at most one per concept; they apply after the rim.
         decided_on: what they were decided on, in words.
+        soft_rims: what goes from surfaces, at most one per concept; in prompt models.
     """
 
     rules: tuple[Rule, ...] = ()
     decided_on: str = ""
+    soft_rims: tuple[SoftRim, ...] = ()
 
     def rule(self, concept: str) -> Rule | None:
         """The rule of a concept, if it has one."""
         return next((rule for rule in self.rules if rule.concept == concept), None)
+
+    def rim(self, concept: str) -> SoftRim | None:
+        """What goes from the surface of a concept, if anything."""
+        return next((rim for rim in self.soft_rims if concept in rim.concepts), None)
+
+    def changes(self, concept: str) -> bool:
+        """Whether anything is done to the mask of a concept."""
+        return self.rule(concept) is not None or self.rim(concept) is not None
+
+    def clean_packed(
+        self,
+        concept: str,
+        mask: PackedMask,
+        spacing_mm: tuple[float, float, float],
+        image: NDArray[np.number],
+    ) -> PackedMask:
+        """The mask of a concept after all that is done to it; ``image`` [D, H, W] in HU."""
+        rim = self.rim(concept)
+        if rim is not None:
+            mask = without_soft_rim(mask, spacing_mm, image, rim)
+        return clean_packed(mask, spacing_mm, self.rule(concept))
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -119,3 +162,50 @@ def clean_packed(
     crop = mask.crop()
     crop.reshape(-1)[removed] = False
     return PackedMask.pack(mask.shape, mask.box, crop)
+
+
+def without_soft_rim(
+    mask: PackedMask,
+    spacing_mm: tuple[float, float, float],
+    image: NDArray[np.number],
+    rim: SoftRim,
+) -> PackedMask:
+    """The mask without the soft voxels near its surface; the scan's edge is no surface.
+
+    Args:
+        mask: on the scan's grid.
+        spacing_mm: (z, y, x).
+        image: [D, H, W], in HU.
+        rim: how near, how soft.
+    """
+    reach = [int((rim.within_mm + 1e-6) // mm) for mm in spacing_mm]
+    if not mask.bits.size or not any(reach):
+        return mask
+    crop = mask.crop()
+    soft = np.nonzero(crop & (image[mask.box] < rim.below_hu))
+    if not len(soft[0]):
+        return mask
+    z, y, x = (
+        slice(max(0, b.start - r), min(size, b.stop + r))
+        for b, r, size in zip(mask.box, reach, mask.shape)
+    )
+    inside = np.pad(mask.content((z, y, x)), [(r, r) for r in reach], "edge")
+    shift = [b.start - a.start + r for b, a, r in zip(mask.box, (z, y, x), reach)]
+    here = np.ravel_multi_index([i + s for i, s in zip(soft, shift)], inside.shape)
+    strides = [inside.shape[1] * inside.shape[2], inside.shape[2], 1]
+    values, removed = inside.reshape(-1), np.zeros(len(here), bool)
+    for step in _steps(spacing_mm, rim.within_mm, reach):
+        left = np.flatnonzero(~removed)
+        removed[left] = ~values[here[left] + int(np.dot(step, strides))]
+    crop[tuple(i[removed] for i in soft)] = False
+    return PackedMask.pack(mask.shape, mask.box, crop)
+
+
+def _steps(
+    spacing_mm: tuple[float, float, float], within_mm: float, reach: list[int]
+) -> list[tuple[int, ...]]:
+    """Steps in voxels to all neighbours within a distance, nearest first."""
+    ranges = [range(-r, r + 1) for r in reach]
+    far = {step: sum((s * mm) ** 2 for s, mm in zip(step, spacing_mm)) for step in product(*ranges)}
+    near = [step for step, square in far.items() if 0 < square <= (within_mm + 1e-6) ** 2]
+    return sorted(near, key=lambda step: far[step])

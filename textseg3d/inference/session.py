@@ -24,7 +24,7 @@ from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import Instances, side_warning
 from textseg3d.inference.memory import parse_bytes
 from textseg3d.inference.parallel import in_order, workers
-from textseg3d.inference.postprocess import Rule, clean_packed
+from textseg3d.inference.postprocess import Postprocessing
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask
@@ -246,15 +246,16 @@ class Predictor:
 
     def _cleaned(self, answers: dict[str, Answer], volume: Volume) -> dict[str, PackedMask]:
         """Masks of the concepts that the model has a rule of postprocessing for."""
-        rules = getattr(self.model, "postprocessing", None)
-        found = {} if rules is None else {name: rules.rule(name) for name in answers}
-        ruled = [(name, rule) for name, rule in found.items() if rule is not None]
+        rules: Postprocessing | None = getattr(self.model, "postprocessing", None)
+        if rules is None:
+            return {}
+        ruled = [name for name in answers if rules.changes(name)]
 
-        def clean(item: tuple[str, Rule]) -> PackedMask:
-            return clean_packed(_mask(answers[item[0]], volume), volume.spacing_mm, item[1])
+        def clean(name: str) -> PackedMask:
+            mask = _mask(answers[name], volume)
+            return rules.clean_packed(name, mask, volume.spacing_mm, volume.array[0])
 
-        made = in_order(clean, ruled, workers())
-        return {name: mask for (name, _), mask in zip(ruled, made)}
+        return dict(zip(ruled, in_order(clean, ruled, workers())))
 
 
 class ImageSession:
