@@ -126,7 +126,7 @@ def test_exclusions_and_neighbours() -> None:
     assert [place.name for place in target.exclusions] == ["gallbladder", "liver lesion"]
     target = only("nodule near the left hilum")
     assert [place.side for place in target.near] == ["left"]
-    assert target.side is None
+    assert target.side == "left"
 
 
 def test_mixed_prompts_ask_for_what_is_affirmed() -> None:

@@ -61,15 +61,15 @@ committed at 5f43aac before its first run:
   uncertain 54 of 56 (96.4 %), no denial or doubt invented.
 
 ``i`` (240, in the same way, again other concepts, committed at df47d1a before its first run, after
-``h`` was mended) has not been mended and is the claim:
+``h`` was mended):
 
 - ``i``: concepts 97.1 % (233), sides 96.2 % (231; 127 of the 133 rows with a side, none with the
   opposite one), sizes 97.9 % (235; 48 of the 50 with a size), status 98.8 % (237), negated and
   uncertain 55 of 56 (98.2 %), no denial or doubt invented.
 
 So on words and sentences that it has not met the grammar reaches two of its aims (97 % concepts,
-98 % negation and uncertainty) and stays below the others (100 % sides and sizes). All splits but
-``i`` are regression tests with the aims as limits now.
+98 % negation and uncertainty) and stayed below the others (100 % sides and sizes). Its faults were
+mended then, so all splits are regression tests with the aims as limits now.
 
 With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
 left and right of one structure are one target with both sides, enlarged lymph nodes are
@@ -80,7 +80,7 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so two in ``h``) or keep a side that the text says of a thing that is there once.
+elsewhere, so two in ``h`` and one in ``i``) or keep a side that the text says of a thing that is there once.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefgh")
-UNMENDED = "i"
-APART = [split for split in (*SPLITS, UNMENDED) if split not in ("f", "g")]
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghi")
+APART = [split for split in SPLITS if split not in ("f", "g")]
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -126,7 +125,7 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
     texts = {row["text"] for row in ROWS}
     assert len(ROWS) - len(texts) == 1  # "reboot the workstation", which two writers thought of
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcdefgh")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefghi")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},
@@ -137,22 +136,6 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
             own: set[str] = set().union(*(key(row) for row in half(split)))
             assert not seen & own, split
             seen |= own
-
-
-def test_the_claim_still_holds() -> None:
-    rows = half(UNMENDED)
-    assert len(rows) == 240
-    parses = [parse_prompt(row["text"]) for row in rows]
-    counts = Counter(a for row, parsed in zip(rows, parses) for a in wrong(row, parsed))
-    assert counts["concept"] <= 7
-    assert counts["side"] <= 9
-    assert counts["size"] <= 5
-    assert counts["status"] <= 3
-    for row, parsed in zip(rows, parses):
-        said = {target["side"] for target in row["targets"]} & {"left", "right"}
-        if len(said) == 1:
-            opposite = ({"left", "right"} - said).pop()
-            assert all(target.side != opposite for target in parsed.targets), row["text"]
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.model import Attribute, Certainty, Place, PromptTarget, Range
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.numbers import combine
@@ -33,6 +34,7 @@ _VAGUE = frozenset(
 )
 _NODES = "lymph nodes"
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
+_MASSES |= {"thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
 
 
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
@@ -80,7 +82,7 @@ def _meant(node: Node, refiner: Refiner) -> Node | None:
     vague = read_tables("closed")["generic"]
     forms = node.mention.forms
     plain = not forms or forms[0].concept in vague
-    plain = plain or forms[0].concept.split(" ")[-1] in _MASSES
+    plain = plain or canon.singular(forms[0].concept).split(" ")[-1] in _MASSES
     for reading in node.readings:
         own = reading.mention.forms
         named = own and own[0].concept not in _VAGUE

@@ -64,16 +64,22 @@ class Linker:
         return [node for node in found if not _is_artifact(node)] or found
 
     def _without_subject(self, found: list[Node]) -> list[Node]:
-        """Reads "Pancreas perfused, without evidence of necrosis." as the denial alone."""
+        """Reads "Pancreas perfused, without evidence of necrosis." as the denial alone.
+
+        The same for a doubt: "Swollen epiglottis, ? epiglottitis".
+        """
         subject, denied = found[:1], found[1:]
-        if not (self.closed and subject and denied) or subject[0].finding or subject[0].negated:
+        if not (subject and denied) or subject[0].finding or subject[0].negated:
+            return found
+        doubted = all(node.uncertain and node.cued for node in denied)
+        if not (self.closed or doubted) or subject[0].uncertain:
             return found
         place = self.refiner.concept(subject[0].mention.forms[0])
         for node in denied:
             lies = plausible(node, subject[0], self.refiner)
             lies = lies or self.refiner.composed(node.mention, place) is not None
-            linked = bool(node.links & {"comma", "without"})
-            if not (node.finding and node.negated and lies and linked):
+            linked = bool(node.links & {"comma", "without"}) or doubted
+            if not (node.finding and (node.negated or doubted) and lies and linked):
                 return found
         for node in denied:
             if not node.containers and not node.before:
