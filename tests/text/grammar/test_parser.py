@@ -328,3 +328,35 @@ def test_a_report_denies_what_a_sound_structure_is_without() -> None:
     assert parsed.status == "negated"
     assert [target.concept for target in parsed.negated] == ["pancreatic necrosis"]
     assert parse_prompt("liver without lesions").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "concept", "side", "size"),
+    [
+        (
+            "5 mm calculus in the upper and lower poles of the left kidney",
+            "kidney stone",
+            "left",
+            5,
+        ),
+        ("Lymphoma of 3 cm in the left kidney tethered to the right psoas", "lymphoma", "left", 30),
+        ("Left renal mass, 6 cm; right kidney unremarkable.", "renal mass", "left", 60),
+        ("Fracture of the left clavicle; the right one is normal.", "clavicle fracture", "left", 0),
+        ("Mass effect on the right thalamus from a 4.1 cm glioma.", "glioma", "right", 41),
+        ("Beading of the left renal artery due to vasculitis", "vasculitis", "left", 0),
+    ],
+)
+def test_sides_and_sizes_between_unknown_words(
+    text: str, concept: str, side: str, size: float
+) -> None:
+    target = only(text)
+    assert (target.concept, target.side) == (concept, side)
+    assert target.size_mm == ((size, size) if size else None)
+
+
+def test_pieces_share_their_whole() -> None:
+    found = parse_prompt("body and medial limb of the right adrenal gland").targets
+    assert [target.side for target in found] == ["right", "right"]
+    assert [target.concept for target in found] == ["adrenal body", "medial limb of adrenal gland"]
+    assert only("S7+8 of LLL").concept == "anteromedial basal segment of lung"
+    assert only("2R nodes").concept == "upper paratracheal lymph nodes"

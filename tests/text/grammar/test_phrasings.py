@@ -80,7 +80,8 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so two in ``h`` and one in ``i``) or keep a side that the text says of a thing that is there once.
+elsewhere, so two in ``h`` and one in ``i``) or keep a side that the text says of a thing that is
+there once.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from textseg3d.text.grammar.parts import Phrase
 _TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
 
 
+_SOUND = frozenset(("normal", "unremarkable", "intact", "spared", "preserved", "unaffected"))
 _EARLIER = frozenset(("previously", "before", "earlier", "prior", "previous", "formerly"))
 _EARLIER |= {"baseline", "initial", "initially"}
 
@@ -46,6 +47,10 @@ class Ahead:
     def _change_follows(self, at: int) -> bool:
         following = self._next(at, _TRANSPARENT)
         return following is not None and following.kind == "change"
+
+    def _sound_follows(self, at: int) -> bool:
+        """Whether nothing but "normal" is said behind a place."""
+        return any(not _SOUND.isdisjoint(i.text.lower().split(" ")) for i in self.items[at + 1 :])
 
     def _before_follows(self, at: int) -> bool:
         """Whether what follows speaks of an earlier examination: "on the prior CT"."""

@@ -157,6 +157,8 @@ class _Chunker(Scopes):
         kind = following.kind if following is not None else ""
         if item.text.lower() == "both" and kind in ("size", "compare", "be"):
             return  # "two nodules, both under 5 mm"
+        if self.phrases and not self._name_follows(at) and self._sound_follows(at):
+            return  # "fracture of the left clavicle; the right one is normal"
         if self.not_side:  # "the left one only, not the right one"
             self.not_side = False
             return

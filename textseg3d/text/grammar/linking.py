@@ -57,6 +57,8 @@ class Linker:
                 targets.append(node)
                 self.anchor = node
             previous = node
+        if not targets:  # "mass effect on the ventricle from a meningioma"
+            targets = [replace(node, role="target") for node in self.nodes if node.finding]
         found = [node for node in self._distributed(targets) if node.role == "target"]
         found = self._without_subject(found)
         for node in found:
@@ -74,11 +76,10 @@ class Linker:
         doubted = all(node.uncertain and node.cued for node in denied)
         if not (self.closed or doubted) or subject[0].uncertain:
             return found
-        place = self.refiner.concept(subject[0].mention.forms[0])
         for node in denied:
             lies = plausible(node, subject[0], self.refiner)
-            lies = lies or self.refiner.composed(node.mention, place) is not None
             linked = bool(node.links & {"comma", "without"}) or doubted
+            linked |= not (node.links or self._abnormal(subject[0]) or self._abnormal(node))
             if not (node.finding and (node.negated or doubted) and lies and linked):
                 return found
         for node in denied:
@@ -397,6 +398,8 @@ class Linker:
         anchor.containers.append([node])
 
     def _related(self, one: Node, other: Node) -> bool:
+        if not (one.mention.forms and other.mention.forms):
+            return False
         return self.refiner.related(
             self.refiner.concept(one.mention.forms[0]), self.refiner.concept(other.mention.forms[0])
         ) and (one.mention.forms[0].concept != other.mention.forms[0].concept)

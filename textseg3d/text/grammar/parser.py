@@ -30,7 +30,7 @@ from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
 from textseg3d.text.grammar.tokens import fold, tokenise
-from textseg3d.text.grammar.unclaimed import completed
+from textseg3d.text.grammar.unclaimed import completed, without_sound
 from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import KnowledgeTree, Target, load_tree
 
@@ -95,6 +95,7 @@ def parse_prompt(
             else:
                 found, ignored = _read(spelling, lexicon, refiner)
                 found = _sensible(without_repeats(found, refiner), ignored)
+                found = without_sound(found, refiner)
         except Contradiction as error:
             corrections = spelling.corrections
             return ParsedPrompt(text, "contradiction", corrections=corrections, hint=str(error))

@@ -95,6 +95,12 @@ class Phrase:
     cued: bool = False
     unknown_head: str | None = None
 
+    def own_sides(self) -> list[Side]:
+        """The one side that its names carry: "left lower lobe atelectasis"."""
+        sides = [side for mention in self.mentions for side in mention.sides]
+        sides += [form.side for m in self.mentions for form in m.forms[:1] if form.side]
+        return sides[:1] if len(set(sides)) == 1 else []
+
     @property
     def finding(self) -> bool:
         """Whether the phrase names a finding or a generic head."""

@@ -11,7 +11,8 @@ from textseg3d.text.grammar import words
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.knowledge import normalise
 
-_SCORES = ("ti rads", "pi rads", "li rads", "bi rads", "o rads", "lung rads", "cad rads", "tirads")
+_SCORES: tuple[str, ...] = ("ti rads", "pi rads", "li rads", "bi rads", "o rads", "lung rads")
+_SCORES += ("cad rads", "tirads")
 _SCORES += ("pirads", "lirads", "birads", "orads")
 _GRADES = ("", " 0", " 1", " 2", " 3", " 4", " 4a", " 4b", " 4c", " 4x", " 5", " 6")
 

@@ -23,7 +23,7 @@ def plausible(finding: Node, place: Node, refiner: Refiner) -> bool:
     if not forms:
         return True
     usual_ones = [refiner.concept(form) for form in forms]
-    return any(
+    return refiner.composed(finding.mention, concept) is not None or any(
         refiner.fits(own, concept) or not own.containers or _beside(own, concept, refiner)
         for own in usual_ones
     )

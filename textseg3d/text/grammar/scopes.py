@@ -75,7 +75,9 @@ class Scopes(Ahead, ABC):
 
     def _negate(self, at: int) -> None:
         if not self._name_follows(at):
-            self._on_neg_post(self.items[at], at)
+            following = self._next(at, ("filler", "attr"))
+            if following is None or following.kind != "unknown":  # "pancreas (no duct)"
+                self._on_neg_post(self.items[at], at)
             return
         having = not _HAVING.isdisjoint(self.items[at].text.lower().split(" "))
         subject = (self.be or having) and self.phrases and not self.phrases[-1].finding
@@ -139,7 +141,7 @@ class Scopes(Ahead, ABC):
                 phrase.uncertain = not phrase.negated  # "left atelectasis versus pneumonia"
                 if not any(other.kind == "side" for other in self.items[at:]):
                     self.connected = True
-                    self.pending.sides = list(phrase.words.sides)
+                    self.pending.sides = list(phrase.words.sides or phrase.own_sides())
         if self._name_follows(at):
             self._flush(final=False)
             self.uncertainty = self.fresh = self.connected = True

@@ -202,7 +202,7 @@ def _side_typo(word: str) -> tuple[str | None, bool]:
             doubled = len(word) == len(side) + 1 and any(
                 word == side[:i] + side[i] + side[i:] for i in range(len(side))
             )
-            return side, swapped or doubled
+            return side, swapped or doubled or len(side) > 8
     return None, False
 
 

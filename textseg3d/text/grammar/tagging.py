@@ -119,7 +119,8 @@ def _commands(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:
         return False
     following = tokens[at + 1]
     roman = not set(following.norm.rstrip("ab")) - set("ivx")
-    return not roman and len(following.norm) > 2 and following.kind == "word"
+    numbered = roman or any(c.isdigit() for c in following.norm)
+    return not numbered and len(following.norm) > 2 and following.kind == "word"
 
 
 def _shared_front(

@@ -23,6 +23,7 @@ _SOUND |= {"normally", "shift", "shifted", "spared", "sparing", "away", "remote"
 _PAST = frozenset(("prior", "previous", "previously", "before", "than", "earlier", "was", "were"))
 _SOUND |= _PAST
 _FROM = frozenset(("from", "above", "below", "slice", "slices", "sections", "cuts"))
+_HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _NO_SIDE = frozenset(("midline shift",))
 
 
@@ -59,8 +60,11 @@ def completed(
 def _sized(target: PromptTarget, items: Sequence[Item]) -> PromptTarget:
     """The target with the one size of a sentence, if that is not "with 5 mm of depression"."""
     sizes = [at for at, item in enumerate(items) if item.kind == "size"]
-    following = items[sizes[0] + 1].text.lower() if sizes and sizes[0] + 1 < len(items) else ""
-    if len(sizes) != 1 or following == "of":
+    if len(sizes) != 1:
+        return target
+    behind = items[sizes[0] + 1 : sizes[0] + 2]
+    other = any(i.kind in ("unknown", "tail") and not i.text.endswith("ing") for i in behind)
+    if other or any(item.text.lower() == "of" for item in behind):
         return target
     size = items[sizes[0]].value
     return replace(target, size_mm=size.bounds, dimensions_mm=size.extents)
@@ -78,3 +82,19 @@ def _sides(items: Sequence[Item]) -> set[Side]:
             if len(named) == 1:
                 sides.update(side for side in named if side in ("left", "right"))
     return sides
+
+
+def without_sound(targets: Sequence[PromptTarget], refiner: Refiner) -> list[PromptTarget]:
+    """The targets without structures that a report only calls normal beside a finding."""
+
+    def finding(target: PromptTarget) -> bool:
+        known = target.concept in refiner.tree
+        return not known or refiner.tree.concept(target.concept).kind == "finding"
+
+    if not any(finding(target) for target in targets):
+        return list(targets)
+    return [
+        target
+        for target in targets
+        if finding(target) or all(a.value not in _HEALTHY for a in target.attributes)
+    ]
