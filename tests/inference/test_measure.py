@@ -88,3 +88,17 @@ def test_instances_are_measured_when_somebody_looks(monkeypatch):
     monkeypatch.setattr(measure, "MAX_INSTANCES", 1)
     few = PromptResult("x", "ok", 1.0, mask, measure.Instances(mask, volume), (), (), volume)
     assert "2 components" in few.remarks[0]
+
+
+@pytest.mark.parametrize("x", [(8, 32), (8, 40), (3, 30)])
+def test_centre_by_bytes_is_that_of_the_voxels(x):
+    """Whole bytes of rows, and boxes that do not begin or end with one."""
+    rng = np.random.default_rng(0)
+    full = np.zeros((9, 12, 40), bool)
+    full[2:7, 3:10, slice(*x)] = rng.random((5, 7, x[1] - x[0])) > 0.6
+    box = slice(2, 7), slice(3, 10), slice(*x)
+    mask = PackedMask.pack((9, 12, 40), box, full[box])
+    per_z, middle = measure._centre(mask)
+    where = np.nonzero(full)
+    assert per_z.tolist() == full[2:7].sum(axis=(1, 2)).tolist()
+    assert middle == pytest.approx(where[2].mean(), abs=1e-12)

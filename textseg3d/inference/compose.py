@@ -129,14 +129,14 @@ class _Scene:
     box: Box
     volume: Volume
     middle: NDArray[np.float64]
-    parts: list[Bools]
+    parts: Sequence[PackedMask]
     finding: bool
     steps: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def blobs(self) -> tuple[NDArray[np.int32], list[Blob]]:
         """Instances of the present mask; specks do not count."""
-        labels = label_instances([part & self.mask for part in self.parts])
+        labels = label_instances([part.content(self.box) & self.mask for part in self.parts])
         found = measure_blobs(labels, self.volume, self.box, self.middle)
         return labels, without_dust(found, finding=self.finding)
 
@@ -314,7 +314,7 @@ def compose(
     if not base.bits.size:
         step = {"operation": "nothing", "target": recipe.target, "why": "the thing is absent"}
         return Composed(base, (step,))
-    parts = [masks[name].content(base.box) for name in recipe.parts]
+    parts = [masks[name] for name in recipe.parts]
     scene = _Scene(base.crop(), base.box, volume, middle, parts, recipe.finding)
     edges = recipe.finding and all(name in at_edges for name in recipe.parts)
     _take_away(scene, recipe, masks, edges=edges)
@@ -358,7 +358,7 @@ def _take_away(
         if not names:
             continue
         detail: dict[str, Any] = {"by": list(names)}
-        before = int(scene.mask.sum())
+        before = int(np.count_nonzero(scene.mask))
         if edges and kind == "within":
             place = PackedMask.union([masks[name] for name in names])
             scene.mask = in_place(scene.mask, scene.box, place, scene.volume.spacing_mm)
@@ -368,7 +368,7 @@ def _take_away(
             for name in names:
                 other |= masks[name].content(scene.box)
             scene.mask = scene.mask & (other if kind == "within" else ~other)
-        after = int(scene.mask.sum())
+        after = int(np.count_nonzero(scene.mask))
         scene.steps.append(_step(kind, before, after, **detail))
         if kind == "within" and before and not after:
             scene.warnings.append(
@@ -377,7 +377,7 @@ def _take_away(
 
 
 def _keep_side(scene: _Scene, recipe: Recipe, *, measured: bool) -> None:
-    before = int(scene.mask.sum())
+    before = int(np.count_nonzero(scene.mask))
     start, stop = scene.box[0].start, scene.box[0].stop
     if recipe.finding:  # an instance lies where its centroid lies
         labels, blobs = scene.blobs()
@@ -388,7 +388,9 @@ def _keep_side(scene: _Scene, recipe: Recipe, *, measured: bool) -> None:
     else:
         middle = scene.middle[start:stop] - scene.box[2].start
         scene.mask = clip_side(scene.mask, middle, str(recipe.side))
-    scene.steps.append(_step("side", before, int(scene.mask.sum()), by=[str(recipe.side)]))
+    scene.steps.append(
+        _step("side", before, int(np.count_nonzero(scene.mask)), by=[str(recipe.side)])
+    )
     if not measured:
         scene.warnings.append(
             f"the body's outline was not found; 'left' and 'right' of {recipe.target!r} are taken "

@@ -158,7 +158,8 @@ def tune_process() -> None:
     """Threads and memory allocator for a process of our own. Commands call it, the library never.
 
     One thread per physical core unless OMP_NUM_THREADS says otherwise; glibc keeps freed
-    buffers instead of giving them back after every layer (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD).
+    buffers instead of giving them back after every layer (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD), in
+    one arena for all threads (M_ARENA_MAX), since the others give back what is freed last.
     """
     import torch
 
@@ -169,6 +170,7 @@ def tune_process() -> None:
             libc = ctypes.CDLL(None)
             libc.mallopt(-3, 1 << 30)
             libc.mallopt(-1, 2**31 - 1)
+            libc.mallopt(-8, 1)
             _TUNED.append(libc)
         except (OSError, AttributeError):
             log.debug("mallopt is not available")
