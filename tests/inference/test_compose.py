@@ -164,6 +164,76 @@ def test_place_then_order():
     assert "speaks of 2" in found.warnings[0]
 
 
+LOBES = ("middle lobe of right lung", "lower lobe of left lung", "lower lobe of right lung")
+
+
+@pytest.mark.parametrize("edges", [False, True])
+@pytest.mark.parametrize("known", ["lobes", "lungs"])
+def test_a_finding_in_several_places_stays_in_them(edges, known):
+    """Instances in three lobes, two of them named: the third is left out."""
+    spots = [(10, 12, 6), (4, 6, 24), (4, 18, 6)]  # right is x < 15
+    grid = np.indices(SHAPE)
+
+    def near(spot, radius):
+        return sum((g - s) ** 2 for g, s in zip(grid, spot)) <= radius**2
+
+    lobes = dict(zip(LOBES, (near(spot, 4) for spot in spots)))
+    found = np.logical_or.reduce([near(spot, 1) for spot in spots])
+    masks = {
+        "consolidation": packed(found),
+        "lungs": packed(np.logical_or.reduce([*lobes.values()])),
+    }
+    masks |= {name: packed(mask) for name, mask in lobes.items()}
+    names = ("consolidation", "lungs") if known == "lungs" else ("consolidation", *LOBES)
+    for text, wanted in (
+        ("consolidation in the right middle lobe and the left lower lobe", LOBES[:2]),
+        ("Consolidation in the RML and the LLL.", LOBES[:2]),
+        ("consolidation in the right middle and lower lobes", LOBES[::2]),
+        ("largest consolidation in the RML and the RLL", LOBES[::2]),
+    ):
+        request = Vocabulary(names).understand(text)
+        assert len(request.recipes) == 1
+        at_edges = ("consolidation",) if edges else ()
+        mask = made(request.recipes[0], masks, at_edges=at_edges).mask.array()
+        place = np.logical_or.reduce([lobes[name] for name in wanted])
+        said = any("not taken into account" in warning for warning in request.warnings)
+        assert said == (known == "lungs")
+        if known == "lobes" and "largest" not in text:
+            assert np.array_equal(mask, found & place), text
+        elif known == "lobes":
+            assert mask.any()
+            assert not (mask & ~place).any()
+        elif wanted == LOBES[::2]:  # all that the model can tell is the side
+            assert mask.any()
+            assert not mask[:, :, 15:].any(), text
+
+
+def test_places_are_cut_at_the_midline_where_only_both_are_known():
+    request = Vocabulary(("edema", "kidneys", "thighs")).understand(
+        "edema in the left kidney and the right thigh"
+    )
+    assert [str(area) for area in request.recipes[0].areas] == [
+        "left half of kidneys", "right half of thighs",
+    ]  # fmt: skip
+    masks = {"edema": np.ones(SHAPE, dtype=bool)}
+    masks |= {name: np.zeros(SHAPE, dtype=bool) for name in ("kidneys", "thighs")}
+    masks["kidneys"][12:, 5:15], masks["thighs"][:6, 5:15] = True, True
+    recipe = request.recipes[0]
+    found = made(recipe, {name: packed(mask) for name, mask in masks.items()}, measured=False)
+    x = np.arange(31)
+    wanted = masks["kidneys"] & (x > 15) | masks["thighs"] & (x < 15)
+    assert np.array_equal(found.mask.array(), wanted)
+    assert "outline" in found.warnings[0]
+
+
+def test_a_place_that_is_not_known_at_all_is_said():
+    request = Vocabulary(("edema", "kidneys")).understand(
+        "edema in the left kidney and right thigh"
+    )
+    assert not request.recipes[0].areas
+    assert "'left kidney', place 'right thigh'" in request.warnings[0]
+
+
 def test_an_empty_place_is_said():
     found = made(nodule(within=("upper",)), {"upper": PackedMask.empty(SHAPE)})
     assert not found.mask.voxels

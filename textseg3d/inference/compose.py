@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from textseg3d.inference.masks import Box, PackedMask
 from textseg3d.inference.measure import axial_diameter_mm
-from textseg3d.inference.places import REACH_MM, in_place
+from textseg3d.inference.places import REACH_MM, Area, clip_side, in_place
 from textseg3d.io import Volume
 
 Range = tuple[float | None, float | None]
@@ -52,6 +52,7 @@ class Recipe:
         parts: names whose union is the thing itself.
         finding: whether it is a finding: sides then pick instances, and do not cut them.
         within: names whose union is the place it must lie in; none for no such rule.
+        areas: the same for several places: it must lie in one of them.
         side: the side of the body's midline to keep.
         size_mm: longest axial diameter of the instances to keep, ends included.
         volume_ml: the same for their volume.
@@ -64,6 +65,7 @@ class Recipe:
     parts: tuple[str, ...]
     finding: bool = False
     within: tuple[str, ...] = ()
+    areas: tuple[Area, ...] = ()
     side: Literal["left", "right"] | None = None
     size_mm: Range | None = None
     volume_ml: Range | None = None
@@ -74,13 +76,15 @@ class Recipe:
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that the network must answer, each once."""
-        return tuple(dict.fromkeys((*self.parts, *self.within, *self.without)))
+        places = [*self.within, *(name for area in self.areas for name in area.names)]
+        return tuple(dict.fromkeys((*self.parts, *places, *self.without)))
 
     @property
     def plain(self) -> bool:
         """Whether the union of the parts is all there is to it."""
         extra = (self.side, self.size_mm, self.volume_ml, self.order, self.count)
-        return not (self.within or self.without or any(e is not None for e in extra))
+        places = self.within or self.areas
+        return not (places or self.without or any(e is not None for e in extra))
 
 
 @dataclass(frozen=True)
@@ -169,13 +173,6 @@ def midline_voxels(
         return np.full(depth, float(x.mean())), True
     slope, offset = np.polyfit(z - z.mean(), x - x.mean(), 1)
     return (np.arange(depth) - z.mean()) * slope + offset + x.mean(), True
-
-
-def clip_side(mask: Bools, middle: NDArray[np.float64], side: str) -> Bools:
-    """The voxels of ``mask`` on one side of x = ``middle`` [D]; those on it belong to none."""
-    x = np.arange(mask.shape[2])[None, None, :]
-    line = middle[:, None, None]
-    return mask & ((x > line) if side == "left" else (x < line))
 
 
 def label_instances(parts: Sequence[Bools]) -> NDArray[np.int32]:
@@ -319,7 +316,12 @@ def compose(
     edges = recipe.finding and all(name in at_edges for name in recipe.parts)
     _take_away(scene, recipe, masks, edges=edges)
     if recipe.side is not None:
-        _keep_side(scene, recipe, measured=measured)
+        _keep_side(scene, recipe)
+    if not measured and (recipe.side or any(area.side for area in recipe.areas)):
+        scene.warnings.append(
+            f"the body's outline was not found; 'left' and 'right' of {recipe.target!r} are taken "
+            "from the middle of the scan"
+        )
     _keep_instances(scene, recipe)
     steps = tuple({**step, "target": recipe.target} for step in scene.steps)
     mask = PackedMask.pack(base.shape, base.box, scene.mask) if scene.mask.any() else None
@@ -353,30 +355,36 @@ def compare(
 def _take_away(
     scene: _Scene, recipe: Recipe, masks: Mapping[str, PackedMask], *, edges: bool
 ) -> None:
-    """Exclusions, then the place; what is at its edges too, if wanted."""
-    for kind, names in (("without", recipe.without), ("within", recipe.within)):
-        if not names:
-            continue
-        detail: dict[str, Any] = {"by": list(names)}
+    """Exclusions, then the places; what is at their edges too, if wanted."""
+    if recipe.without:
         before = int(np.count_nonzero(scene.mask))
-        if edges and kind == "within":
-            place = PackedMask.union([masks[name] for name in names])
-            scene.mask = in_place(scene.mask, scene.box, place, scene.volume.spacing_mm)
-            detail["reach_mm"] = REACH_MM
-        else:
-            other = np.zeros_like(scene.mask)
-            for name in names:
-                other |= masks[name].content(scene.box)
-            scene.mask = scene.mask & (other if kind == "within" else ~other)
+        for name in recipe.without:
+            scene.mask = scene.mask & ~masks[name].content(scene.box)
         after = int(np.count_nonzero(scene.mask))
-        scene.steps.append(_step(kind, before, after, **detail))
-        if kind == "within" and before and not after:
-            scene.warnings.append(
-                f"{recipe.target!r} was found, but not in {' + '.join(names)}; the mask is empty"
-            )
+        scene.steps.append(_step("without", before, after, by=list(recipe.without)))
+    areas = recipe.areas or ((Area(recipe.within),) if recipe.within else ())
+    if not areas:
+        return
+    before = int(np.count_nonzero(scene.mask))
+    inside = np.zeros_like(scene.mask)
+    for area in areas:  # each by itself, so that a small one is no speck of a large one
+        if edges:
+            place = area.mask(masks, scene.middle)
+            inside |= in_place(scene.mask, scene.box, place, scene.volume.spacing_mm)
+        else:
+            inside |= scene.mask & area.content(scene.box, masks, scene.middle)
+    scene.mask = inside
+    after = int(np.count_nonzero(inside))
+    by = list(recipe.within) or [str(area) for area in areas]
+    reach = {"reach_mm": REACH_MM} if edges else {}
+    scene.steps.append(_step("within", before, after, by=by, **reach))
+    if before and not after:
+        scene.warnings.append(
+            f"{recipe.target!r} was found, but not in {' + '.join(by)}; the mask is empty"
+        )
 
 
-def _keep_side(scene: _Scene, recipe: Recipe, *, measured: bool) -> None:
+def _keep_side(scene: _Scene, recipe: Recipe) -> None:
     before = int(np.count_nonzero(scene.mask))
     start, stop = scene.box[0].start, scene.box[0].stop
     if recipe.finding:  # an instance lies where its centroid lies
@@ -391,11 +399,6 @@ def _keep_side(scene: _Scene, recipe: Recipe, *, measured: bool) -> None:
     scene.steps.append(
         _step("side", before, int(np.count_nonzero(scene.mask)), by=[str(recipe.side)])
     )
-    if not measured:
-        scene.warnings.append(
-            f"the body's outline was not found; 'left' and 'right' of {recipe.target!r} are taken "
-            "from the middle of the scan"
-        )
 
 
 def _keep_instances(scene: _Scene, recipe: Recipe) -> None:

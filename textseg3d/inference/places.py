@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,54 @@ INSIDE_SHARE = 0.5
 SPECK_SHARE = 0.01
 _SLAB_VOXELS = 2**22
 Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Area:
+    """One of several places.
+
+    Attributes:
+        names: names whose union it is.
+        side: the side of the body's midline to keep of it.
+    """
+
+    names: tuple[str, ...]
+    side: Literal["left", "right"] | None = None
+
+    def __str__(self) -> str:
+        name = " + ".join(self.names)
+        return f"{self.side} half of {name}" if self.side else name
+
+    def content(
+        self, box: Box, masks: Mapping[str, PackedMask], middle: NDArray[np.float64]
+    ) -> Bools:
+        """The part of it in a box.
+
+        Args:
+            box: part of the scan.
+            masks: by name, on the scan.
+            middle: x of the body's midline in voxels of the scan, per slice [D].
+        """
+        found: Bools = np.logical_or.reduce([masks[name].content(box) for name in self.names])
+        if self.side is None:
+            return found
+        return clip_side(found, middle[box[0]] - box[2].start, self.side)
+
+    def mask(self, masks: Mapping[str, PackedMask], middle: NDArray[np.float64]) -> PackedMask:
+        """The same on the whole scan."""
+        whole = PackedMask.union([masks[name] for name in self.names])
+        if self.side is None or not whole.bits.size:
+            return whole
+        half = self.content(whole.box, masks, middle)
+        found = PackedMask.pack(whole.shape, whole.box, half) if half.any() else None
+        return found or PackedMask.empty(whole.shape)
+
+
+def clip_side(mask: Bools, middle: NDArray[np.float64], side: str) -> Bools:
+    """The voxels of ``mask`` on one side of x = ``middle`` [D]; those on it belong to none."""
+    x = np.arange(mask.shape[2])[None, None, :]
+    line = middle[:, None, None]
+    return mask & ((x > line) if side == "left" else (x < line))
 
 
 def in_place(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from textseg3d.errors import PromptError
-from textseg3d.inference.compose import Choice, Recipe
+from textseg3d.inference.compose import Area, Choice, Recipe
 from textseg3d.text.normalise import normalise_text
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ class PromptRequest:
     def names(self) -> tuple[str, ...]:
         """What the network is asked for this prompt, each name once."""
         recipes = list(self.recipes)
-        if self.alternative is not None and (self.alternative.within or self.alternative.without):
-            recipes.append(self.alternative)  # the words name two things; both are looked at
+        other = self.alternative
+        if other is not None and (other.within or other.areas or other.without):
+            recipes.append(other)  # the words name two things; both are looked at
         return tuple(dict.fromkeys(name for recipe in recipes for name in recipe.names))
 
 
@@ -234,8 +235,14 @@ class Vocabulary:
         if together is not None:
             ignored.append(f"where it ends inside {together.name!r}, which the model knows whole")
         within: list[Part] = []
+        areas: tuple[Area, ...] = ()
         place = target.container_place
-        if place is not None and not self._implied(target):
+        if target.further_places:
+            areas, unknown = self._areas(target.places, skip)
+            ignored += unknown
+            if areas and all(place.side == side for place in target.places):
+                side = None  # every place has the side already
+        elif place is not None and not self._implied(target):
             within, place_side = self._find(place.concept, place.side, skip)
             if not within:
                 within, wider = self._wider_place(place, skip)
@@ -259,6 +266,7 @@ class Vocabulary:
             parts=_names(found),
             finding=finding,
             within=_names(within),
+            areas=areas,
             side=side,
             size_mm=target.size_mm,
             volume_ml=target.volume_ml,
@@ -313,6 +321,28 @@ class Vocabulary:
             if found and side is None:
                 return found, self._name(whole.concept, whole.side)
         return [], None
+
+    def _areas(
+        self, places: Sequence[Place], skip: str | None
+    ) -> tuple[tuple[Area, ...], list[str]]:
+        """Several places as the model can make them, and what it does not know of them.
+
+        No area at all where one place is unknown together with all wholes of it: a mask without
+        that place would miss what was asked for.
+        """
+        areas: list[Area] = []
+        ignored: list[str] = []
+        for place in places:
+            found = self._find(place.concept, place.side, skip)[0]
+            if not found:
+                found, wider = self._wider_place(place, skip)
+                ignored.append(f"place {place.name!r}" + (f" (only {wider!r})" if wider else ""))
+            if not found:
+                return (), [f"place {place.name!r}" for place in places]
+            side = place.side if place.side in ("left", "right") else None
+            cut = side is not None and any(part.side != side for part in found)
+            areas.append(Area(_names(found), side if cut else None))
+        return tuple(dict.fromkeys(areas)), ignored
 
     def _implied(self, target: PromptTarget) -> bool:
         """Whether the place says nothing new: a whole that the structure is a part of."""

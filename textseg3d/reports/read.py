@@ -166,7 +166,8 @@ class _Reader:
         for target in [*parsed.targets, *(d for d in denied if d not in parsed.targets)]:
             name = self._finding_name(target)
             if name is not None and not self._misread(name, parsed):
-                yield from self._once(seen, self._finding(span, target, name, past=past))
+                for one in target.apart():
+                    yield from self._once(seen, self._finding(span, one, name, past=past))
             for concept, side, certainty in self._further(target):
                 other = PromptTarget(concept, side, certainty=certainty)
                 yield from self._once(seen, self._finding(span, other, concept, past=past))

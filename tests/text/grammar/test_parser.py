@@ -360,3 +360,43 @@ def test_pieces_share_their_whole() -> None:
     assert [target.concept for target in found] == ["adrenal body", "medial limb of adrenal gland"]
     assert only("S7+8 of LLL").concept == "anteromedial basal segment of lung"
     assert only("2R nodes").concept == "upper paratracheal lymph nodes"
+
+
+RML, LLL = "middle lobe of right lung", "lower lobe of left lung"
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "places"),
+    [
+        ("Tree-in-bud opacities are seen in the right middle lobe and the left lower lobe.",
+         "both", [RML, LLL]),
+        ("emphysema in both upper lobes and the left lower lobe", "both",
+         ["upper lobes of lungs", LLL]),
+        ("consolidation in the right middle and lower lobes", "right",
+         [RML, "lower lobe of right lung"]),
+        ("emphysema in the left upper and lower lobes", "left", ["left lung"]),
+        ("edema in the left calf and the right thigh", "both",
+         ["left lower leg", "right thigh"]),
+        ("colitis involving the splenic flexure and descending colon", None,
+         ["left colic flexure", "descending colon"]),
+        ("Compression fractures of T12 and L2.", None, ["T12 vertebra", "L2 vertebra"]),
+        ("metastases in L1, L3 and L5", None, ["L1 vertebra", "L3 vertebra", "L5 vertebra"]),
+    ],
+)  # fmt: skip
+def test_one_finding_in_several_places_lies_in_those_alone(text, side, places):
+    parsed = parse_prompt(text)
+    assert len(parsed.targets) == 1
+    target = parsed.to_json()["targets"][0]
+    assert target["side"] == side
+    assert [place["name"] for place in target["containers"]] == places
+    assert all(name in target["container"] for name in places)
+    apart = parsed.targets[0].apart()
+    assert [one.container for one in apart] == places
+    assert all(one.side == one.container_place.side for one in apart if side == "both")
+
+
+def test_no_place_and_one_place_in_the_json():
+    liver, nodule = (parse_prompt(t).to_json()["targets"][0] for t in ("liver", "LLL nodule"))
+    assert (liver["container"], liver["containers"]) == (None, [])
+    assert nodule["container"] == LLL
+    assert nodule["containers"] == [{"concept": "lower lobe of lung", "side": "left", "name": LLL}]

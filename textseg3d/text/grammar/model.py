@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from textseg3d.text.knowledge import Code, Side
@@ -68,6 +69,8 @@ class PromptTarget:
         side: the side of the thing itself, said directly or through its container.
         container: where it lies, written with its side ("lower lobe of left lung").
         container_place: the same as concept and side.
+        further_places: where one finding lies in several places, those behind the first; it lies
+            in the union of all (``places``), and ``container`` names them all.
         size_mm: (min, max) of the longest diameter; None is an open end.
         dimensions_mm: the extents of "3 x 4 mm" as written.
         volume_ml: (min, max) where a volume was given.
@@ -89,6 +92,7 @@ class PromptTarget:
     side: Side | None = None
     container: str | None = None
     container_place: Place | None = None
+    further_places: tuple[Place, ...] = ()
     size_mm: Range | None = None
     dimensions_mm: tuple[float, ...] = ()
     volume_ml: Range | None = None
@@ -102,6 +106,31 @@ class PromptTarget:
     broader: str | None = None
     known_to_model: bool | None = None
     codes: tuple[Code, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place whose union it lies in; none where the text names none."""
+        first = () if self.container_place is None else (self.container_place,)
+        return (*first, *self.further_places)
+
+    def lying_in(self, places: Sequence[Place]) -> PromptTarget:
+        """The same in the union of other places; in none where there are none."""
+        names = [place.name for place in places]
+        listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+        first = places[0] if places else None
+        further = tuple(places[1:])
+        return replace(
+            self, container=listed or None, container_place=first, further_places=further
+        )
+
+    def apart(self) -> tuple[PromptTarget, ...]:
+        """One target for each place, with the side of that place; itself where there is one."""
+        if not self.further_places:
+            return (self,)
+        return tuple(
+            replace(self.lying_in([place]), side=place.side if self.side == "both" else self.side)
+            for place in self.places
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of a target: the stable keys first, further keys behind."""
@@ -122,6 +151,7 @@ class PromptTarget:
             "attributes": [attribute.to_json() for attribute in self.attributes],
             "near": [place.to_json() for place in self.near],
             "exclusions": [place.to_json() for place in self.exclusions],
+            "containers": [place.to_json() for place in self.places],
         }
 
 

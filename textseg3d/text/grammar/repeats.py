@@ -25,9 +25,9 @@ def without_repeats(targets: Sequence[PromptTarget], refiner: Refiner) -> list[P
     for target in targets:
         for at in range(len(kept) - 1, -1, -1):
             if at in wide or _siblings(kept[at], target):
-                target = replace(target, container=None, container_place=None)
-                row = replace(kept[at], container=None, container_place=None)
-                merged = _merged(row, target, refiner)
+                places = tuple(dict.fromkeys((*kept[at].places, *target.places)))
+                merged = _merged(kept[at].lying_in(()), target.lying_in(()), refiner)
+                merged = merged.lying_in(places) if merged is not None else None
                 wide |= {at} if merged is not None else set()
             else:
                 merged = _merged(kept[at], target, refiner)
@@ -81,6 +81,7 @@ def _merged(one: PromptTarget, other: PromptTarget, refiner: Refiner) -> PromptT
         side=one.side if one.side is not None else other.side,
         container=place.container,
         container_place=place.container_place,
+        further_places=place.further_places,
         size_mm=one.size_mm or other.size_mm,
         dimensions_mm=one.dimensions_mm or other.dimensions_mm,
         volume_ml=one.volume_ml or other.volume_ml,
@@ -94,7 +95,7 @@ def _merged(one: PromptTarget, other: PromptTarget, refiner: Refiner) -> PromptT
 
 def _siblings(one: PromptTarget, other: PromptTarget) -> bool:
     """Whether two places are members of a numbered row, as vertebrae, discs and ribs are."""
-    places = [t.container_place.concept for t in (one, other) if t.container_place is not None]
+    places = [t.places[-1].concept for t in (one, other) if t.places]
     if one.concept != other.concept:
         return False
     kinds = {_NUMBERED.sub("", place) for place in places}
