@@ -326,6 +326,8 @@ def test_wrong_arguments(segmenter, phantom, model_folder, tmp_path):
         segmenter.predict(phantom, [], spacing_mm=SPACING)
     with pytest.raises(InputError):
         segmenter.predict(tmp_path / "nothing.nii.gz", "liver")
+    with pytest.raises(InputError):  # read first, whatever is wrong with the prompts
+        segmenter.predict(tmp_path / "nothing.nii.gz", [])
     for device in ("gpu", "cuda:99", "cuda:x"):
         with pytest.raises(UsageError, match="device"):
             Segmenter(model_folder, device)

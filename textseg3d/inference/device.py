@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _SELF_CHECK_TOLERANCE = 0.03
+_SWITCH_SECONDS = 5e-4
 _TUNED: list[Any] = []  # the C library, once its allocator is told to keep what is freed
 
 
@@ -159,12 +160,14 @@ def tune_process() -> None:
 
     One thread per physical core unless OMP_NUM_THREADS says otherwise; glibc keeps freed
     buffers instead of giving them back after every layer (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD), in
-    one arena for all threads (M_ARENA_MAX), since the others give back what is freed last.
+    one arena for all threads (M_ARENA_MAX), since the others give back what is freed last. A thread
+    that comes back from numpy, torch or a decoder does not wait 5 ms for one that runs Python.
     """
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_cores())
+    sys.setswitchinterval(_SWITCH_SECONDS)
     if sys.platform.startswith("linux"):
         try:
             libc = ctypes.CDLL(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,14 +184,16 @@ class Segmenter:
             Cancelled: if ``on_progress`` returned False.
         """
         predictor = self._predictor.limited(max_memory).stating(modality)
-        requests = predictor.understand(prompts)
         progress = Progress(on_progress)
-        volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
         engine = predictor.engine
-        with progress.stage("preprocess"):
-            progress.step("preprocess", 0, 1)
-            image = engine.prepare(volume, exact=exact)
-            progress.step("preprocess", 1, 1)
+        with ThreadPoolExecutor(1) as beside:  # the first prompts of a process take a second
+            understood = beside.submit(predictor.understand, prompts)
+            volume = self._read(progress, scan, spacing_mm, direction, origin_mm, read_options)
+            with progress.stage("preprocess"):
+                progress.step("preprocess", 0, 1)
+                image = engine.prepare(volume, exact=exact)
+                progress.step("preprocess", 1, 1)
+            requests = understood.result()
         windows = engine.windows(image, progress)
         stages = predictor.stages_on(volume, exact=exact)
         return predictor.ask(
