@@ -200,11 +200,11 @@ class _Source:
         self._near = {z: seen for z, seen in self._near.items() if z >= columns.start}
         first = self._next
         fresh = list(islice(self._planes, max(0, columns.stop - first)))
-        for z, seen in enumerate(self._look(fresh), start=first):
-            if z >= columns.start:
-                self._near[z] = seen
+        for number, seen in enumerate(self._look(fresh), start=first):
+            if number >= columns.start:
+                self._near[number] = seen
         del fresh
-        planes = [self._near[z] for z in range(columns.start, columns.stop)]
+        planes = [self._near[n] for n in range(columns.start, columns.stop)]
         features = torch.stack([plane for plane, _ in planes], dim=1)
         outside = np.ones(features.shape[1:], bool)
         z, y, x = self._covered
