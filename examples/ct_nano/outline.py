@@ -43,12 +43,13 @@ ORGANS = {
 # scan → masks of the model that were right as they are (2026-11-22). The heart's reach up into the
 # great vessels: from the first to the last slice that shows it.
 LUNGS: dict[str, Slices | None] = {"left lung": None, "right lung": None}
+CORD: dict[str, Slices | None] = {"spinal cord": None}
 ADOPTED: dict[str, dict[str, Slices | None]] = {
-    "nsclc_rg_r01_001": {**LUNGS, "liver": None, "spleen": None, "heart": (50, 124)},
-    "4dlung_113": {"heart": (38, 67)},
-    "pyrad_lung1": {**LUNGS, "heart": (0, 16)},
-    "pyrad_lung2": {"right lung": None, "spleen": None, "heart": (17, 36)},
-    "lidc_0314": {"left lung": None, "heart": (57, 112)},
+    "nsclc_rg_r01_001": {**LUNGS, **CORD, "liver": None, "spleen": None, "heart": (50, 124)},
+    "4dlung_113": {"heart": (38, 67), "spinal cord": (84, 98)},
+    "pyrad_lung1": {**LUNGS, **CORD, "heart": (0, 16)},
+    "pyrad_lung2": {**CORD, "right lung": None, "spleen": None, "heart": (17, 36)},
+    "lidc_0314": {**CORD, "left lung": None, "heart": (57, 112)},
 }
 
 
