@@ -400,3 +400,50 @@ def test_no_place_and_one_place_in_the_json():
     assert (liver["container"], liver["containers"]) == (None, [])
     assert nodule["container"] == LLL
     assert nodule["containers"] == [{"concept": "lower lobe of lung", "side": "left", "name": LLL}]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Invasive ductal carcinoma (IDC) of the left breast.", [("breast cancer", "left")]),
+        ("non-ossifying fibroma (NOF) of the right tibia", [("non-ossifying fibroma", "right")]),
+        ("caudate lobe (segment 1)", [("caudate lobe of liver", None)]),
+        ("right lower lobe (RLL)", [("lower lobe of lung", "right")]),
+        ("liver (segment 7)", [("liver segment 7", None)]),
+        ("liver (S7) and spleen", [("liver segment 7", None), ("spleen", None)]),
+        ("Obstructing stone in the left ureter with upstream hydroureter.",
+         [("ureteral stone", "left"), ("hydroureter", "left")]),
+        ("Left renal mass with resulting ascites.", [("renal mass", "left"), ("ascites", None)]),
+        ("The contralateral kidney is normal; left renal mass.", [("renal mass", "left")]),
+        ("The right kidney is normal; left renal mass.", [("renal mass", "left")]),
+        ("contralateral (left) kidney", [("kidney", "left")]),
+    ],
+)  # fmt: skip
+def test_repetitions_effects_and_the_other_side(text, wanted):
+    assert [(target.concept, target.side) for target in parse_prompt(text).targets] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("burst fracture of L1 with 5 mm retropulsion", [None]),
+        ("fracture of the left clavicle displaced by 4 mm", [None]),
+        ("fracture of the right radius with 3 mm displacement", [None]),
+        ("mass in the liver, increased by 4 mm", [None]),
+        ("Left subdural hematoma with 5 mm midline shift.", [None, (5.0, 5.0)]),
+        ("lung mass with 5 mm invasion of the pleura, 30 mm", [(30.0, 30.0)]),
+        ("nodule, measured by 4 mm slices", [None]),
+        ("8 mm lung nodule displaced by 4 mm", [(8.0, 8.0)]),
+    ],
+)
+def test_a_size_belongs_to_what_was_measured(text, sizes):
+    assert [target.size_mm for target in parse_prompt(text).targets] == sizes
+
+
+def test_one_denial_over_several_places():
+    parsed = parse_prompt("no effusion in either lung or the pericardium")
+    assert parsed.status == "negated"
+    assert [target.concept for target in parsed.targets] == [
+        "pleural effusion",
+        "pericardial effusion",
+    ]

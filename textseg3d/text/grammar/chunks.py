@@ -36,6 +36,7 @@ _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _MORE = frozenset(("worse", "greater", "larger", "bigger", "more", "most", "predominantly"))
 _MORE |= {"mainly", "especially", "particularly", "predominant", "marked", "pronounced", "severe"}
+_SOUND = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _PLACING = frozenset(("in", "near", "with", "has", "colon"))
 
 
@@ -357,7 +358,9 @@ class _Chunker(Scopes):
             return
         placed = self.links and (self.pending.sides or self.pending.sizes)
         sized = "in" in self.links and self.pending.sizes  # "thickening to 6 mm, mild stranding"
-        told = self.be and self.pending.denied and not attribute_next  # "is not dilated, no …"
+        sound = self.be and any(a.value in _SOUND for a in self.pending.attributes)
+        told = self.be and (sound or self.pending.denied)  # "is not dilated, no …"
+        told = told and not attribute_next
         behind = told or (placed and not attribute_next)
         if self.connected and not final and not sized and not behind:
             return

@@ -18,6 +18,8 @@ _WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
 _LINKING = frozenset(("filler", "determiner", "unknown"))
 _PARTS = frozenset(("wall", "rim", "septum", "septal", "septation", "cap", "cortical"))
 _REACH = 6
+_MEASURED = frozenset(("measured", "sized", "surrounded", "followed"))
+_MOVING = ("sion", "tion", "ment", "shift", "listhesis", "offset", "descent")
 
 
 def with_measures(items: Sequence[Item]) -> list[Item]:
@@ -30,7 +32,7 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
         if whole is not None:
             for place in range(whole, at):
                 result[place] = replace(result[place], kind="filler", value=None)
-        elif _of_other(result, at) or _of_part(result, at):
+        elif _of_other(result, at) or _of_part(result, at) or _of_change(result, at):
             result[at] = replace(item, kind="filler", value=None)
     return result
 
@@ -61,6 +63,20 @@ def _of_part(items: Sequence[Item], at: int) -> bool:
     named = any(item.kind in ("mention", "generic") for item in items[max(0, at - 4) : at])
     measured = not _MEASURES.isdisjoint(words[-2:])
     return measured and not named and not _PARTS.isdisjoint(words[-4:])
+
+
+def _of_change(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is that of a movement: "displaced by 4 mm", "with 5 mm retropulsion"."""
+    before, behind = items[max(0, at - 2) : at], items[at + 1 : at + 3]
+    if before and before[-1].text.lower().split(" ")[-1] == "by":
+        verb = (before[-1].text.lower().split(" ")[:-1] or [before[0].text.lower()])[-1]
+        return verb.endswith("ed") and verb not in _MEASURED
+    if not before or before[-1].kind not in ("with", "has") or not behind:
+        return False
+    noun = behind[0].text.lower()
+    named = behind[1:] and behind[1].kind in ("mention", "generic", "tail", "unknown", "attr")
+    moved = noun.endswith(_MOVING) and behind[0].kind in ("unknown", "attr", "tail")
+    return moved and not named
 
 
 def _of_other(items: Sequence[Item], at: int) -> bool:

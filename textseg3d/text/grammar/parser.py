@@ -15,6 +15,7 @@ from dataclasses import replace
 from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
 from textseg3d.text.grammar.assemble import targets_of
+from textseg3d.text.grammar.brackets import without_repetitions
 from textseg3d.text.grammar.chunks import chunk
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
@@ -83,7 +84,7 @@ def parse_prompt(
     lexicon = lexicon_of(tree)
     label = _label(text, tree)
     raw = tokenise(text.replace("_", " ") if label is None else text)
-    tokens = prepare(spelled_out(raw), lexicon)
+    tokens = without_repetitions(prepare(spelled_out(raw), lexicon), lexicon)
     for english in (False, True):  # "amigdala", which is none in English
         spelling = correct(tokens, lexicon, english=english)
         refiner = Refiner(lexicon)
@@ -131,7 +132,7 @@ def _read(
 ) -> tuple[list[PromptTarget], list[str]]:
     found: list[PromptTarget] = []
     ignored: list[str] = []
-    for sentence in chunk(with_sides(tag(spelling.tokens, lexicon)), lexicon):
+    for sentence in chunk(with_sides(tag(spelling.tokens, lexicon), lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
         linked = Linker(nodes, refiner, sentence.closed).link()

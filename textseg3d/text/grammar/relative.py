@@ -6,25 +6,59 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon
 
 _OTHER = {"left": "right", "right": "left"}
+_EFFECTS = frozenset(("upstream", "downstream", "resulting", "resultant", "consequent"))
 
 
-def with_sides(items: Sequence[Item]) -> list[Item]:
+def with_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items with "same" and "opposite" as the side that they mean after the last one said.
 
-    Without a side before it such a word says nothing.
+    Without a side before it such a word means the only side that follows; without any it says
+    nothing. An effect of what a side was said of ("with upstream hydroureter") is on that side.
     """
+    items = list(items)
+    for at, item in enumerate(items):
+        if item.text.lower() in _EFFECTS and _paired(items[at + 1 : at + 2], lexicon):
+            items[at] = replace(item, kind="relative", value="same")
     last: str | None = None
     result: list[Item] = []
-    for item in items:
+    for at, item in enumerate(items):
         if item.kind == "relative":
-            side = _OTHER.get(last or "") if item.value == "opposite" else last
+            told = last or _only_side(items[at + 1 :])
+            side = _OTHER.get(told or "") if item.value == "opposite" else last
             item = replace(item, kind="side" if side else "filler", value=side)
         elif item.kind == "side":
             last = item.value if item.value in _OTHER else last
         elif item.kind == "mention":
-            said = [*item.value.sides, item.value.forms[0].side]
-            last = next((side for side in said if side in _OTHER), last)
+            last = next(iter(_sides(item)), last)
         result.append(item)
     return result
+
+
+def _sides(item: Item) -> list[str]:
+    """Left or right, as an item says it."""
+    said = [item.value] if item.kind == "side" else []
+    said += [*item.value.sides, item.value.forms[0].side] if item.kind == "mention" else []
+    return [side for side in said if side in _OTHER]
+
+
+def _only_side(items: Sequence[Item]) -> str | None:
+    """The one side of the clauses that follow, if the present one has none itself."""
+    ends = (at for at, item in enumerate(items) if item.kind in ("but", "stop"))
+    if any(_sides(item) for item in items[: next(ends, len(items))]):
+        return None  # "the contralateral (left) kidney"
+    sides = {side for item in items for side in _sides(item)}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def _paired(items: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether the one item is a finding of structures that there are left and right."""
+    if not items or items[0].kind != "mention" or not lexicon.is_finding(items[0].value):
+        return False
+    form = items[0].value.forms[0]
+    concept = lexicon.tree.concept(form.concept)
+    places = [lexicon.tree.concept(name) for name in concept.containers if name in lexicon.tree]
+    free = form.side is None and concept.side_rule in ("any", "paired")
+    return free and bool(places) and all(place.side_rule == "paired" for place in places)
