@@ -67,9 +67,17 @@ committed at 5f43aac before its first run:
   opposite one), sizes 97.9 % (235; 48 of the 50 with a size), status 98.8 % (237), negated and
   uncertain 55 of 56 (98.2 %), no denial or doubt invented.
 
-So on words and sentences that it has not met the grammar reaches two of its aims (97 % concepts,
-98 % negation and uncertainty) and stayed below the others (100 % sides and sizes). Its faults were
-mended then, so all splits are regression tests with the aims as limits now.
+``j`` (300, written and reviewed like ``i``, committed at 70f1d12 before its first run, over 518
+concepts that were added to the tree the same day):
+
+- ``j``: concepts 90.3 % (271), sides 93.7 % (281; 154 of the 167 rows with a side), sizes 93.0 %
+  (279; 55 of the 64 with a size), status 96.7 % (290), negated and uncertain 67 of 70 (95.7 %), no
+  denial or doubt invented.
+
+So on words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
+98 % negation and uncertainty) with ``i`` and stayed below the others (100 % sides and sizes); with
+``j``, over concepts whose names nobody had tried yet, it stayed below all. The faults were mended
+then, so all splits are regression tests with the aims as limits now.
 
 With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
 left and right of one structure are one target with both sides, enlarged lymph nodes are
@@ -80,8 +88,8 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so two in ``h`` and one in ``i``) or keep a side that the text says of a thing that is
-there once.
+elsewhere, so two in ``h`` and one each in ``i`` and ``j``) or keep a side that the text says of a
+thing that is there once.
 """
 
 from __future__ import annotations
@@ -99,7 +107,7 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghi")
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghij")
 APART = [split for split in SPLITS if split not in ("f", "g")]
 
 
@@ -124,9 +132,9 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
     texts = {row["text"] for row in ROWS}
-    assert len(ROWS) - len(texts) == 1  # "reboot the workstation", which two writers thought of
+    assert len(ROWS) - len(texts) == 2  # "reboot the workstation" and "right uvula" are in two
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcdefghi")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefghij")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},

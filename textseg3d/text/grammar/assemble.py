@@ -34,6 +34,7 @@ _VAGUE = frozenset(
 )
 _NODES = "lymph nodes"
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
+_LOOKS = frozenset(("enhancement", "hyperintensity", "hypointensity", "uptake", "signal"))
 _MASSES |= {"thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
 
 
@@ -72,6 +73,8 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
         raise clash
     targets = [_finding(node, side, spot, refiner) for side, spot in pairs]
     named = [target for target in targets if target is not None]
+    if named and _suspected(node, named):
+        named = []  # "mass along the sciatic nerve, suspicious for schwannoma"
     if named or not node.readings:
         if common is not None:
             named = [target.lying_in(apart) for target in named]
@@ -88,6 +91,7 @@ def _meant(node: Node, refiner: Refiner) -> Node | None:
     forms = node.mention.forms
     plain = not forms or forms[0].concept in vague
     plain = plain or canon.singular(forms[0].concept).split(" ")[-1] in _MASSES
+    plain = plain or node.mention.surface.split(" ")[-1] in _LOOKS
     for reading in node.readings:
         own = reading.mention.forms
         named = own and own[0].concept not in _VAGUE
@@ -102,6 +106,14 @@ def _meant(node: Node, refiner: Refiner) -> Node | None:
             reading.historical = node.historical
             return reading
     return None
+
+
+def _suspected(node: Node, named: Sequence[PromptTarget]) -> bool:
+    """Whether a finding that is nothing but a mass is taken for something that has a name."""
+    vague = all(target.concept in ("mass", "lesion", "abnormality") for target in named)
+    forms = node.readings[0].mention.forms if node.readings else ()
+    known = bool(forms) and forms[0].concept not in _VAGUE and not node.negated
+    return vague and known and node.readings[0].uncertain and not node.readings[0].before
 
 
 def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None, Spot | None]:
@@ -294,7 +306,8 @@ def change(node: Node, concept: Concept, refiner: Refiner, denied: bool = False)
                     return refiner.concept(forms[0])
         if attribute.negated != denied or last in _MERE_SIZES or attribute.kind not in _CHANGES:
             continue
-        for name in dict.fromkeys((node.mention.surface, concept.name, concept.category)):
+        noun = concept.name.split(" ")[-1]
+        for name in dict.fromkeys((node.mention.surface, concept.name, noun, concept.category)):
             forms = refiner.changed(attribute.value, name, concept)
             if forms:
                 return refiner.concept(forms[0])

@@ -34,6 +34,7 @@ _SPREADING = frozenset(("involving", "affecting", "traversing"))
 _PARTS = frozenset(("part", "portion", "segment", "division", "third", "section", "half"))
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
+_ACROSS = frozenset(("wide", "deep", "thick", "in width", "in depth", "in thickness", "width"))
 _MORE = frozenset(("worse", "greater", "larger", "bigger", "more", "most", "predominantly"))
 _MORE |= {"mainly", "especially", "particularly", "predominant", "marked", "pronounced", "severe"}
 _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved"))
@@ -186,6 +187,10 @@ class _Chunker(Scopes):
             named = self._next(at + 1, ("filler", "attr", "determiner"))
             if named is None or named.kind not in ("mention", "generic"):
                 return  # "with 5 mm of depression"
+        earlier = (other.kind for other in reversed(self.items[:at]))
+        second = next((kind for kind in earlier if kind in ("size", "mention", "generic")), "")
+        if second == "size" and following is not None and following.text.lower() in _ACROSS:
+            return  # "9 cm long, 4 cm wide"
         if following is None or following.text.lower() not in _DISTANT | _SCANNING:
             self.pending.sizes.append(item.value)
 
@@ -260,7 +265,8 @@ class _Chunker(Scopes):
     def _on_reading(self, item: Item, at: int) -> None:
         """What a finding is taken for: "opacity, consistent with pneumonia"."""
         told = bool(self.phrases) and self._head().finding
-        self._connect("reading" if told else "with", at)
+        placed = bool(self.phrases) and not told and self.phrases[0].links == {"in"}
+        self._connect("reading" if told else "described" if placed else "with", at)
 
     def _on_around(self, item: Item, at: int) -> None:
         self._connect("near", at)
@@ -398,11 +404,14 @@ class _Chunker(Scopes):
                 words.sides = list(sides)
 
     def _head(self) -> Phrase:
-        for phrase in reversed(self.phrases):
+        for at in range(len(self.phrases) - 1, -1, -1):
+            phrase = self.phrases[at]
             if "after" in phrase.links:
                 continue
             if phrase.finding:
                 return phrase
+            if "comma" in self.links and self._more_places(at):
+                continue  # "cyst in the liver and the spleen, 12 mm"
             beside = phrase.links == {"comma"} and not self.connected
             if beside or phrase.links & {"and", "or", "but", "exclude", "without"}:
                 break  # "cyst in the liver and a spleen of 12 cm" is about the spleen
@@ -410,6 +419,15 @@ class _Chunker(Scopes):
             if phrase.finding or not phrase.links & _PLACING:
                 return phrase
         return self.phrases[-1]
+
+    def _more_places(self, at: int) -> bool:
+        """Whether a name ends a list of places that begins behind a finding with "in"."""
+        while at > 0 and self.phrases[at].links and self.phrases[at].links <= {"and", "or"}:
+            words = self.phrases[at].words
+            if words.determiner or words.attributes or words.sizes or self.phrases[at].finding:
+                return False
+            at -= 1
+        return at > 0 and "in" in self.phrases[at].links and self.phrases[at - 1].finding
 
 
 def chunk(items: Sequence[Item], lexicon: Lexicon) -> list[Sentence]:

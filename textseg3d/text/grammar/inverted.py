@@ -10,6 +10,7 @@ from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.knowledge import Side
 
 _LONGEST = 5
+_BEING = frozenset(("is", "are", "appears", "appear", "looks", "remains"))
 _PARTS = frozenset(("part", "portion", "segment", "region", "division", "aspect"))
 
 
@@ -65,3 +66,23 @@ def _is_name(tokens: Sequence[Token], start: int, end: int, lexicon: Lexicon) ->
         cue = cue_table().match(tokens[start:end], 0)
         return cue is not None and cue[1].kind == "generic" and cue[0] == end - start
     return any(form.source != "adjective" for form in match.forms)
+
+
+def predicated(tokens: Sequence[Token], at: int, lexicon: Lexicon) -> Match | None:
+    """The finding "enlarged vestibular aqueduct" in "vestibular aqueduct is enlarged".
+
+    None where the words before "is" are a name of their own.
+    """
+    for length in (2, 3):
+        end = at + length
+        part = tokens[at : end + 2]
+        if len(part) < length + 2 or part[length].norm not in _BEING:
+            continue
+        if any(token.kind != "word" for token in part):
+            return None
+        thing = " ".join(token.norm for token in part[:length])
+        name = f"{part[-1].norm} {thing}"
+        forms = () if lexicon.named(thing) else lexicon.get(name)
+        if forms and lexicon.tree.concept(forms[0].concept).kind == "finding":
+            return Match(end + 2, forms, (), name)
+    return None

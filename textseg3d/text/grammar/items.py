@@ -85,6 +85,32 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     return result
 
 
+def shared_fronts(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "proximal phalanges of the thumb and index finger" as those of both fingers."""
+    result = list(items)
+    front = ""
+    for at, item in enumerate(result):
+        if item.kind == "mention":
+            first, _, whole = item.value.surface.partition(" of ")
+            if whole:
+                front = first if canon.is_plural(first.split(" ")[-1]) else ""
+                continue
+            joined = at and result[at - 1].kind in ("and", "comma", "side", "filler", "determiner")
+            name = f"{front} of {unsided(item.value.surface)}"
+            forms = lexicon.named(name) if front and joined else ()
+            forms = tuple(f for f in forms if lexicon.tree.concept(f.concept).kind == "anatomy")
+            if not forms or lexicon.is_finding(item.value):
+                front = ""
+                continue
+            own = [form.side for form in item.value.forms[:1] if form.side in ("left", "right")]
+            sides = tuple(dict.fromkeys((*item.value.sides, *own)))
+            match = Match(item.value.end, forms, sides, name)  # type: ignore[arg-type]
+            result[at] = replace(item, value=match)
+        elif item.kind not in ("and", "comma", "side", "filler", "determiner"):
+            front = ""
+    return result
+
+
 def _orders(item: Item) -> bool:
     return item.kind == "rank" or (item.kind == "attr" and item.value[0] == "position")
 

@@ -251,7 +251,8 @@ class Lexicon:
         spelled = [at_sides.get(at, word) for at, word in enumerate(words)]
         forms = self._canonical.get([str(word) for word in spelled])
         inside = forms and {"in", "within"} & set(words)
-        if inside and self.tree.concept(forms[0].concept).kind != "finding":
+        own = self.tree.concept(forms[0].concept) if inside else None
+        if own is not None and own.kind != "finding" and own.category != "tooth":
             return None  # a lymph node in the mediastinum is a thing and its place
         if forms and (not sides or not all(form.side is None for form in forms)):
             return Match(0, forms, (), " ".join(map(str, spelled)))

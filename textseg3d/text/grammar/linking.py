@@ -108,12 +108,19 @@ class Linker:
         if not any(operated) or all(operated):
             return self.nodes
         others = [node for node, state in zip(self.nodes, operated) if not state]
+        if all(node.links <= {"and", "comma"} and self._after_surgery(node) for node in others):
+            return self.nodes  # "status post splenectomy and fundoplication"
         sides = {said(node) for node, state in zip(self.nodes, operated) if state} - {None}
         apart = any(
             node.links <= {"comma", "colon"} and sides and said(node) not in (None, *sides)
             for node in others  # "status post left pneumonectomy - the remaining right lung"
         )
-        return others if apart or any(node.finding for node in others) else self.nodes
+        named = any(node.finding and not node.mention.tail for node in others)
+        return others if apart or named else self.nodes
+
+    def _after_surgery(self, node: Node) -> bool:
+        forms = node.mention.forms
+        return bool(forms) and self.refiner.concept(forms[0]).category == "postoperative"
 
     def _operated(self, node: Node) -> bool:
         forms = node.mention.forms
@@ -153,9 +160,18 @@ class Linker:
         elif self._reading(node):
             node.role = "reading"
             anchor.readings.append(node)
+            names = [form.concept for n in (node, anchor) for form in n.mention.forms[:1]]
+            if len(names) == 2 and names[0] == names[1] and not anchor.negated:
+                anchor.uncertain |= node.uncertain  # "ribboning, suspicious for CJD"
+        elif "described" in links and not anchor.finding:
+            anchor.role = "container"  # "hyperintensity along the tract, representing …"
+            node.containers.append([anchor])
+        elif self._apposed(anchor, node):
+            anchor.role = "container"  # "the ureter passes behind …, a retrocaval ureter"
+            node.containers.append([anchor])
         elif not node.finding:
             self._place(node, previous, targets)
-        elif links == {"in"} and anchor.finding and not node.negated and not node.readings:
+        elif links == {"in"} and anchor.finding and node.negated == anchor.negated:
             self._within(node)
         elif self._sign(node):
             node.role = "sign"
@@ -164,6 +180,15 @@ class Linker:
         else:
             self._headed(node, previous)
             self._subject(node, previous)
+
+    def _apposed(self, anchor: Node, node: Node) -> bool:
+        """Whether a finding says what was told of a structure: "…, a retrocaval ureter"."""
+        forms, own = anchor.mention.forms, node.mention.forms
+        if anchor.finding or not (node.finding and forms and own and node.words.determiner):
+            return False
+        nouns = {anchor.mention.surface.split(" ")[-1], forms[0].concept.split(" ")[-1]}
+        named = " " in own[0].concept and own[0].concept.split(" ")[-1] in nouns
+        return named and node.links == {"comma"} and not (node.before or node.words.sides)
 
     def _within(self, node: Node) -> None:
         """A finding in or on another one: "clip on the left aneurysm", "gas in the abscess"."""
@@ -186,7 +211,15 @@ class Linker:
         behind = bool(links & {"with", "has"}) or (self.closed and links == {"comma"})
         own = node.before or node.words.count or any(s != "both" for s in node.words.sides)
         names = {normalise(node.mention.surface), *(f.concept for f in node.mention.forms[:1])}
-        return behind and not own and bool(names & signs())
+        made = "with" in links and self._made_of(anchor, node)
+        return behind and not own and (bool(names & signs()) or made)
+
+    def _made_of(self, anchor: Node, node: Node) -> bool:
+        """Whether a growth is told by its size: "hematopoiesis with masses up to 5 cm"."""
+        forms = anchor.mention.forms
+        told = node.mention.surface in ("mass", "masses") and node.words.sizes
+        kind = self.refiner.concept(forms[0]).category if forms else ""
+        return bool(told) and kind in ("tissue change", "mass") and not anchor.words.sizes
 
     def _reading(self, node: Node) -> bool:
         """Whether a node says what the finding before it is taken for."""
@@ -280,6 +313,7 @@ class Linker:
                 region
                 or plausible(anchor, node, self.refiner)
                 or (node is self.nodes[-1] and in_limb(anchor, node, self.refiner))
+                or (links == {"comma"} and self._usual_region(anchor, node))
             )
             if not links or (links <= {"comma", "colon"} and likely):
                 self._contain(node, targets)
@@ -287,6 +321,19 @@ class Linker:
         else:
             return
         node.role = "container"
+
+    def _usual_region(self, anchor: Node, node: Node) -> bool:
+        """Whether a finding stands before a region that lies around its usual place."""
+        forms = anchor.mention.forms
+        sided = said(node) in ("left", "right") and said(anchor) is None
+        if not (forms and sided and self._is_region(anchor, node)):
+            return False
+        region = self.refiner.concept(node.mention.forms[0])
+        tree, own = self.refiner.tree, self.refiner.concept(forms[0])
+        usual = [tree.concept(name) for name in own.containers if name in tree]
+        return own.side_rule == "any" and any(
+            self.refiner.narrower(place, region) or place.region == region.region for place in usual
+        )
 
     def _placeless(self, anchor: Node) -> bool:
         """Whether no place of a finding was named, save in a heading ("Lungs: nodule LLL")."""
@@ -340,6 +387,9 @@ class Linker:
             bare = bare and said(target) in (None, "both")
             if not (listed and target.finding == anchor.finding and bare):
                 break
+            near = self._is_region(target, node) or plausible(target, node, self.refiner)
+            if target.finding and not near:
+                break  # "left-sided IVC and retroaortic course of the renal vein"
             owners.append(target)
             listed = bool(target.links & _LIST)
         if not any(anchor is owner for owner in self.owners):

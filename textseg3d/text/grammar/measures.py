@@ -18,7 +18,7 @@ _WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
 _LINKING = frozenset(("filler", "determiner", "unknown"))
 _PARTS = frozenset(("wall", "rim", "septum", "septal", "septation", "cap", "cortical"))
 _REACH = 6
-_MEASURED = frozenset(("measured", "sized", "surrounded", "followed"))
+_MEASURED = frozenset(("measured", "sized", "extruded", "surrounded", "followed"))
 _MOVING = ("sion", "tion", "ment", "shift", "listhesis", "offset", "descent")
 
 

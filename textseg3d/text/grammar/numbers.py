@@ -341,7 +341,8 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     if len(before) == 2 and before[1] in _PAST:
         if before[1] in ("was", "were"):
             return before[0] in ("(", ",", ";") or before[0] in _PAST
-        return before[1] not in ("than", "against", "before")
+        aside = before[1] == "before" and before[0] in ("(", ",", ";")  # "27 mm (before 41 mm)"
+        return aside or before[1] not in ("than", "against", "before")
     if len(before) == 2 and before == ["compared", "to"]:
         return True
     if "compared" in before[-1:] or before in (["up", "from"], ["down", "from"]):

@@ -59,4 +59,5 @@ def in_limb(finding: Node, place: Node, refiner: Refiner) -> bool:
     regions |= {tree.concept(n).region for c in own for n in c.containers if n in tree}
     around = {concept.region, *(tree.concept(n).region for n in concept.adjacent_to)}
     sided = said(place) in ("left", "right") and said(finding) is None
-    return sided and bool(around & regions & _LIMBS)
+    anywhere = "whole body" in regions and concept.category in ("region", "limb", "joint")
+    return sided and (anywhere or bool(around & regions & _LIMBS))

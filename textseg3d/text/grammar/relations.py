@@ -36,10 +36,11 @@ def with_relations(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             finding = item.kind == "generic" or lexicon.is_finding(item.value)
             placed = (placed and found) or (found and not finding and _joined(result, at))
             found = found or finding
-        if not (placed and _anatomy_follows(result, at, lexicon)):
+        reaches = item.kind == "filler" and item.text.lower() == "down to" and at > 0
+        if not ((placed or reaches) and _anatomy_follows(result, at, lexicon)):
             continue
         told = item.kind == "in" and _told(result, at)
-        if told or (item.kind == "unknown" and _verb(item.text)):
+        if told or reaches or (item.kind == "unknown" and _verb(item.text)):
             result[at] = replace(item, kind="near", value=None)
     return result
 

@@ -12,6 +12,7 @@ from textseg3d.text.grammar.parts import Phrase, Words, abnormal
 _POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will", "should")
 
 
+_DOUBTED = frozenset(("possible", "probable", "likely", "questionable", "suspected"))
 _HAVING = frozenset(("show", "contain", "have", "demonstrate", "reveal", "exhibit", "harbor"))
 _HAVING |= {"harbour", "display", "lacks", "shows", "contains", "showing", "containing"}
 
@@ -142,7 +143,9 @@ class Scopes(Ahead, ABC):
                 if not any(other.kind == "side" for other in self.items[at:]):
                     self.connected = True
                     self.pending.sides = list(phrase.words.sides or phrase.own_sides())
-        if self._name_follows(at):
+        if item.text.lower() in _DOUBTED and self._placed(at):
+            self._on_unc_any(item, at)  # "pneumonia possible in the right lower lobe"
+        elif self._name_follows(at):
             self._flush(final=False)
             self.uncertainty = self.fresh = self.connected = True
             self.negation = False
@@ -155,10 +158,19 @@ class Scopes(Ahead, ABC):
         return bool(self.phrases) and rest == {"side"} and not item.text.lower().endswith("ly")
 
     def _on_unc_any(self, item: Item, at: int) -> None:
-        if self._name_follows(at) and not self.be:
+        if self._placed(at):
+            self._on_unc_post(item, at)  # "impingement suspected in the right shoulder"
+            self.connected = False
+        elif self._name_follows(at) and not self.be:
             self._on_unc_pre(item, at)
         else:
             self._on_unc_post(item, at)
+
+    def _placed(self, at: int) -> bool:
+        """Whether a doubt stands between a finding and its place."""
+        following = self._next(at, ())
+        placed = following is not None and following.kind == "in" and not self.connected
+        return placed and bool(self.phrases) and self.phrases[-1].finding
 
     def _on_unc_cannot(self, item: Item, at: int) -> None:
         if self.phrases and "but" not in self.links:

@@ -142,6 +142,7 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False)
         and not _derived(fold(token.norm), vocabulary)
     ]
     result = list(tokens)
+    shouted = not any(t.raw.islower() and len(t.raw) > 2 for t in tokens if t.kind == "word")
     corrections, ambiguous, side_like = [], [], []
     for at in unknown[:_MAX_UNKNOWN]:
         word = fold(tokens[at].norm)
@@ -151,8 +152,8 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False)
             continue
         if side is not None:
             choices: tuple[str, ...] = (side,)
-        elif len(word) < 4:
-            continue
+        elif len(word) < 4 or (tokens[at].raw.isupper() and not shouted):
+            continue  # "HASTE" is an abbreviation
         elif len(word) == 4:
             near = speller_of(lexicon, english).candidates(word)
             choices = _fitting(near, result, at, lexicon)
@@ -172,10 +173,14 @@ def _derived(word: str, vocabulary: frozenset[str]) -> bool:
     """Whether a word is a known one with a common ending: "drainable", "sizing"."""
     if word.endswith("ly") and (word[:-2] in vocabulary or word[:-4] in vocabulary):
         return True
+    if word.startswith("mid") and len(word) > 6 and word[3:] in vocabulary:
+        return True  # "midpoint"
     for ending in _ENDINGS:
         stem = word.removesuffix(ending)
         if stem != word and len(stem) >= 3:
             doubled = len(stem) > 4 and stem[-1] == stem[-2] and stem[:-1] in vocabulary
+            if doubled and f"{stem[:-1]}{ending}" in vocabulary:
+                continue  # "thickenning"
             if stem in vocabulary or f"{stem}e" in vocabulary or doubled:
                 return True
     return False

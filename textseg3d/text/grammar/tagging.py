@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textseg3d.text.grammar import canon
-from textseg3d.text.grammar.inverted import inverted
-from textseg3d.text.grammar.items import Item, shared_heads, unsided
+from textseg3d.text.grammar.inverted import inverted, predicated
+from textseg3d.text.grammar.items import Item, shared_fronts, shared_heads, unsided
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
 from textseg3d.text.grammar.phrases import Cue, cue_table
@@ -37,6 +38,8 @@ _TIMES = frozenset(
 )
 _BETWEEN = frozenset(("filler", "neg_attr", "attr"))
 _ENTIRE = frozenset(("entire", "whole", "complete", "full", "total"))
+_DESCRIBES = ("ed", "ous", "otic", "renal")
+_ABOVE = frozenset(("suprarenal", "infrarenal", "pararenal"))
 _STRONG = frozenset(
     ("side", "in", "and", "or", "but", "without", "exclude", "be", "neg_pre", "neg_post", "near")
 )
@@ -54,6 +57,9 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
         quantity = quantities.get(at)
         match = lexicon.match(tokens, at)
         turned = inverted(tokens, at, lexicon) if marks & {",", "("} else None
+        if turned is not None and (match is None or turned.end > match.end):
+            match = turned
+        turned = predicated(tokens, at, lexicon)
         if turned is not None and (match is None or turned.end > match.end):
             match = turned
         if match is not None and (cut_short(tokens, match) or _commands(tokens, at, items)):
@@ -108,8 +114,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    described = without_pieces(_describing(items), lexicon)
-    return shared_heads(_without_vague_heads(described, lexicon), lexicon)
+    described = without_pieces(_describing(_likened(items, lexicon)), lexicon)
+    return shared_fronts(shared_heads(_without_vague_heads(described, lexicon), lexicon), lexicon)
 
 
 def _commands(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:
@@ -169,6 +175,34 @@ def _shared_word(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexico
         return 0
     after = lexicon.match(tokens, end - 1)
     return int(after is not None and after.end > end and lexicon.is_finding(after))
+
+
+def _likened(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "CSF-like cyst" and "ulcerated skin carcinoma" as the cyst and the carcinoma."""
+    result = list(items)
+    for at, item in enumerate(items[:-1]):
+        if item.kind != "mention":
+            continue
+        following, behind = items[at + 1], items[at + 2].kind if at + 2 < len(items) else ""
+        further = at + 1  # "thrombosed left popliteal artery aneurysm"
+        while further + 1 < len(items) and items[further].kind == "side":
+            further += 1
+        place = items[further]
+        if place.kind == "mention" and not lexicon.is_finding(place.value):
+            further = min(further + 1, len(items) - 1)
+        if items[further].kind == "mention" and lexicon.is_finding(items[further].value):
+            following = items[further]
+        like = following.kind != "mention" and following.text.lower() == "like"
+        if like and behind in ("mention", "generic", "tail", "attr", "side"):
+            result[at : at + 2] = [replace(one, kind="filler") for one in (item, following)]
+        elif following.kind == "mention" and item.text.lower().endswith(_DESCRIBES):
+            kinds = [lexicon.tree.concept(i.value.forms[0].concept) for i in (item, following)]
+            own, named = kinds
+            if " " not in item.text and own.kind == named.kind == "finding":
+                result[at] = Item("attr", ("shape", item.text.lower()), item.text)
+            elif item.text.lower() in _ABOVE and named.category in ("vein", "artery", "vessel"):
+                result[at] = Item("attr", ("position", item.text.lower()), item.text)
+    return result
 
 
 def _describing(items: list[Item]) -> list[Item]:
