@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
-from textseg3d.text.grammar.parts import Words, abnormal
-from textseg3d.text.grammar.phrases import cue_table
-from textseg3d.text.grammar.placing import in_limb, plausible, said, usual
+from textseg3d.text.grammar.parts import abnormal
+from textseg3d.text.grammar.placing import apposed, in_limb, made_of, plausible, said, usual
 from textseg3d.text.grammar.refine import Refiner
+from textseg3d.text.grammar.sharing import distributed
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import normalise
 
@@ -59,7 +58,7 @@ class Linker:
             previous = node
         if not targets:  # "mass effect on the ventricle from a meningioma"
             targets = [replace(node, role="target") for node in self.nodes if node.finding]
-        found = [node for node in self._distributed(targets) if node.role == "target"]
+        found = [node for node in distributed(targets, self.refiner) if node.role == "target"]
         found = self._without_subject(found)
         for node in found:
             node.words.denied &= self.closed
@@ -166,7 +165,7 @@ class Linker:
         elif "described" in links and not anchor.finding:
             anchor.role = "container"  # "hyperintensity along the tract, representing …"
             node.containers.append([anchor])
-        elif self._apposed(anchor, node):
+        elif apposed(anchor, node):
             anchor.role = "container"  # "the ureter passes behind …, a retrocaval ureter"
             node.containers.append([anchor])
         elif not node.finding:
@@ -180,15 +179,6 @@ class Linker:
         else:
             self._headed(node, previous)
             self._subject(node, previous)
-
-    def _apposed(self, anchor: Node, node: Node) -> bool:
-        """Whether a finding says what was told of a structure: "…, a retrocaval ureter"."""
-        forms, own = anchor.mention.forms, node.mention.forms
-        if anchor.finding or not (node.finding and forms and own and node.words.determiner):
-            return False
-        nouns = {anchor.mention.surface.split(" ")[-1], forms[0].concept.split(" ")[-1]}
-        named = " " in own[0].concept and own[0].concept.split(" ")[-1] in nouns
-        return named and node.links == {"comma"} and not (node.before or node.words.sides)
 
     def _within(self, node: Node) -> None:
         """A finding in or on another one: "clip on the left aneurysm", "gas in the abscess"."""
@@ -211,15 +201,8 @@ class Linker:
         behind = bool(links & {"with", "has"}) or (self.closed and links == {"comma"})
         own = node.before or node.words.count or any(s != "both" for s in node.words.sides)
         names = {normalise(node.mention.surface), *(f.concept for f in node.mention.forms[:1])}
-        made = "with" in links and self._made_of(anchor, node)
+        made = "with" in links and made_of(anchor, node, self.refiner)
         return behind and not own and (bool(names & signs()) or made)
-
-    def _made_of(self, anchor: Node, node: Node) -> bool:
-        """Whether a growth is told by its size: "hematopoiesis with masses up to 5 cm"."""
-        forms = anchor.mention.forms
-        told = node.mention.surface in ("mass", "masses") and node.words.sizes
-        kind = self.refiner.concept(forms[0]).category if forms else ""
-        return bool(told) and kind in ("tissue change", "mass") and not anchor.words.sizes
 
     def _reading(self, node: Node) -> bool:
         """Whether a node says what the finding before it is taken for."""
@@ -486,64 +469,7 @@ class Linker:
             return True
         return concept.name in _AREAS and self._related(anchor, node)
 
-    def _distributed(self, targets: list[Node]) -> list[Node]:
-        """Reads "left and right upper lobe nodules" and "hepatic and renal cysts" as two each."""
-        result: list[Node] = []
-        for node in targets:
-            last = result[-1] if result else None
-            joined = last is not None and node.links & {"and", "or"}
-            if joined and last is not None and last.mention.adjective and not node.before:
-                self._share_head(last, node)
-                self._share_further(result, node)
-                result.append(node)
-                continue
-            if last is None or not node.before or not joined:
-                result.append(node)
-                continue
-            both = (*last.mention.forms[:1], *node.before[0].forms[:1])
-            same = len(both) == 2 and both[0].concept == both[1].concept
-            if not last.finding and (same or last.mention.adjective or node.mention.plural):
-                result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
-                last.role = "container"
-            result.append(node)
-        return result
-
-    def _share_further(self, listed: Sequence[Node], node: Node) -> None:
-        """Shares the head with all of "mediastinal, hilar or axillary lymphadenopathy"."""
-        for place, behind in zip(listed[-2::-1], listed[:0:-1]):
-            if not (behind.links and behind.links <= _LIST and place.mention.adjective):
-                return
-            self._share_head(place, node)
-
-    def _share_head(self, place: Node, node: Node) -> None:
-        """Reads "hepatic and renal cysts" as "hepatic cysts and renal cysts"."""
-        _, _, head = node.mention.surface.partition(" ")
-        if not (node.finding and head):
-            return
-        form = self.refiner.composed(
-            replace(node.mention, surface=head, forms=()),
-            self.refiner.concept(place.mention.forms[0]),
-        )
-        generic = cue_table().values.get((head,))
-        if form is not None:
-            place.mention = replace(
-                node.mention, forms=(form,), surface=head, plural=False, specific=None
-            )
-        elif generic is not None and generic.kind == "generic":
-            place.containers.append([replace(place, containers=[], words=Words())])
-            place.mention = replace(
-                node.mention, forms=(), surface=generic.value, plural=False, specific=None
-            )
-        else:
-            return
-        place.words.add(_rest(node.words))
-        place.negated, place.uncertain = node.negated, node.uncertain
-
 
 def _is_artifact(node: Node) -> bool:
     """Whether a node is an artifact, which is not asked for beside other things."""
     return bool(node.mention.forms) and node.mention.forms[0].concept == "artifact"
-
-
-def _rest(words: Words) -> Words:
-    return replace(words, sides=[], listed=False)

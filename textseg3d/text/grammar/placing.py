@@ -61,3 +61,21 @@ def in_limb(finding: Node, place: Node, refiner: Refiner) -> bool:
     sided = said(place) in ("left", "right") and said(finding) is None
     anywhere = "whole body" in regions and concept.category in ("region", "limb", "joint")
     return sided and (anywhere or bool(around & regions & _LIMBS))
+
+
+def apposed(anchor: Node, node: Node) -> bool:
+    """Whether a finding says what was told of a structure: "…, a retrocaval ureter"."""
+    forms, own = anchor.mention.forms, node.mention.forms
+    if anchor.finding or not (node.finding and forms and own and node.words.determiner):
+        return False
+    nouns = {anchor.mention.surface.split(" ")[-1], forms[0].concept.split(" ")[-1]}
+    named = " " in own[0].concept and own[0].concept.split(" ")[-1] in nouns
+    return named and node.links == {"comma"} and not (node.before or node.words.sides)
+
+
+def made_of(anchor: Node, node: Node, refiner: Refiner) -> bool:
+    """Whether a growth is told by its size: "hematopoiesis with masses up to 5 cm"."""
+    forms = anchor.mention.forms
+    told = node.mention.surface in ("mass", "masses") and node.words.sizes
+    kind = refiner.concept(forms[0]).category if forms else ""
+    return bool(told) and kind in ("tissue change", "mass") and not anchor.words.sizes

@@ -1,0 +1,73 @@
+"""Heads that several findings share: "left and right nodules", "hepatic and renal cysts"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.nodes import Node
+from textseg3d.text.grammar.parts import Words
+from textseg3d.text.grammar.phrases import cue_table
+from textseg3d.text.grammar.refine import Refiner
+
+_LIST = {"and", "or", "comma"}
+
+
+def distributed(targets: list[Node], refiner: Refiner) -> list[Node]:
+    """Reads "left and right upper lobe nodules" and "hepatic and renal cysts" as two each."""
+    result: list[Node] = []
+    for node in targets:
+        last = result[-1] if result else None
+        joined = last is not None and node.links & {"and", "or"}
+        if joined and last is not None and last.mention.adjective and not node.before:
+            _share_head(last, node, refiner)
+            _share_further(result, node, refiner)
+            result.append(node)
+            continue
+        if last is None or not node.before or not joined:
+            result.append(node)
+            continue
+        both = (*last.mention.forms[:1], *node.before[0].forms[:1])
+        same = len(both) == 2 and both[0].concept == both[1].concept
+        if not last.finding and (same or last.mention.adjective or node.mention.plural):
+            result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
+            last.role = "container"
+        result.append(node)
+    return result
+
+
+def _share_further(listed: Sequence[Node], node: Node, refiner: Refiner) -> None:
+    """Shares the head with all of "mediastinal, hilar or axillary lymphadenopathy"."""
+    for place, behind in zip(listed[-2::-1], listed[:0:-1]):
+        if not (behind.links and behind.links <= _LIST and place.mention.adjective):
+            return
+        _share_head(place, node, refiner)
+
+
+def _share_head(place: Node, node: Node, refiner: Refiner) -> None:
+    """Reads "hepatic and renal cysts" as "hepatic cysts and renal cysts"."""
+    _, _, head = node.mention.surface.partition(" ")
+    if not (node.finding and head):
+        return
+    form = refiner.composed(
+        replace(node.mention, surface=head, forms=()),
+        refiner.concept(place.mention.forms[0]),
+    )
+    generic = cue_table().values.get((head,))
+    if form is not None:
+        place.mention = replace(
+            node.mention, forms=(form,), surface=head, plural=False, specific=None
+        )
+    elif generic is not None and generic.kind == "generic":
+        place.containers.append([replace(place, containers=[], words=Words())])
+        place.mention = replace(
+            node.mention, forms=(), surface=generic.value, plural=False, specific=None
+        )
+    else:
+        return
+    place.words.add(_rest(node.words))
+    place.negated, place.uncertain = node.negated, node.uncertain
+
+
+def _rest(words: Words) -> Words:
+    return replace(words, sides=[], listed=False)
