@@ -71,14 +71,14 @@ def score(data: Path, model: Path, patient: str) -> dict[str, float]:
     return {name: float(dice(answers[name].array, mask)) for name, mask in truth.items()}
 
 
-def table(scores: dict[str, dict[str, float]], steps: int) -> list[str]:
+def table(scores: dict[str, dict[str, float]], steps: list[int]) -> list[str]:
     """The page's lines."""
     every = sorted({name for one in scores.values() for name in one})
     means = {n: float(np.mean([s[n] for s in scores.values() if n in s])) for n in every}
     lobes = [v for n, v in means.items() if "lobe" in n]
     lines = [
-        f"{date.today()}; {steps} steps at 4 mm each, seed 0, no outlines; truth by "
-        "TotalSegmentator.",
+        f"{date.today()}; {' and '.join(map(str, steps))} steps at 4 mm, seed 0, no outlines; "
+        "truth by TotalSegmentator.",
         "",
         f"{sum(v >= 0.6 for v in means.values())} of {len(means)} structures reach 0.6; lobes "
         f"{np.mean(lobes):.3f}, vertebrae {means['vertebrae']:.3f}, stomach "
@@ -98,17 +98,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[3000], help="one number, or one per patient"
+    )
     parser.add_argument("--patients", nargs="+", default=PATIENTS, choices=PATIENTS)
     parser.add_argument("--text", type=Path, default=HERE.parents[1] / "model_zoo/ct-nano/text")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     scores = {}
-    for patient in args.patients:
-        model = train(args.data, args.out, patient, args.steps, args.text)
+    steps = args.steps * len(args.patients) if len(args.steps) == 1 else args.steps
+    if len(steps) != len(args.patients):
+        parser.error("--steps: one number, or one per patient")
+    for patient, count in zip(args.patients, steps):
+        model = train(args.data, args.out, patient, count, args.text)
         scores[patient] = score(args.data, model, patient)
-    lines = table(scores, args.steps)
+    lines = table(scores, steps)
     print("\n".join(lines))
     if args.write:
         page = PAGE.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@
 #
 #     bash examples/ct_nano/recipe.sh DATA OUT [STEPS [FINE_STEPS]]
 set -euo pipefail
-data="$(realpath "$1")" out="$2" steps="${3:-8000}" fine_steps="${4:-6500}"
+data="$(realpath "$1")" out="$2" steps="${3:-8430}" fine_steps="${4:-6500}"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$here/../.."
 python="${PYTHON:-python}"

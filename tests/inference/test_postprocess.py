@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from tests.model_factory import make_model
-from textseg3d.errors import ModelError, UsageError
+from textseg3d.errors import ModelError, PlansError, UsageError
 from textseg3d.evaluation.selection.models import merge_folds
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.postprocess import (
@@ -175,3 +175,20 @@ def test_a_rim_is_for_its_concepts_and_is_read_back(tmp_path):
     # of the rest, only the two voxels in mid of an edge of the scan lie deep enough to stay
     cleaned = {n: read.clean_packed(n, packed, SPACING, image).voxels for n in "xyz"}
     assert cleaned == {"x": 50, "y": 52, "z": 79}
+
+
+def test_a_rim_beside_fat_ends_half_way_up_the_edge():
+    mask = np.zeros((8, 9, 9), bool)
+    mask[:, 2:7, 2:7] = True
+    image = np.full(mask.shape, 60, np.int16)
+    image[:, :, 2] = -21  # half of fat and organ is -20
+    image[:, 2, 3:] = -19
+    image[:, 4, 4] = -80  # fat, but deep inside
+    box = (slice(0, 8), slice(0, 9), slice(0, 9))
+    rim = SoftRim(("x",), 1.0, beside_hu=-100.0)
+    found = without_soft_rim(PackedMask.pack(mask.shape, box, mask), (1.0, 1.0, 1.0), image, rim)
+    expected = mask.copy()
+    expected[:, :, 2] = False
+    np.testing.assert_array_equal(found.array(), expected)
+    with pytest.raises(PlansError, match="either"):
+        SoftRim(("x",), 1.0)

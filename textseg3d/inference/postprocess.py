@@ -62,11 +62,26 @@ class SoftRim:
         concepts: canonical names; the rule is for the mask of each.
         within_mm: from the centre of the nearest voxel outside the mask.
         below_hu: voxels with less go.
+        beside_hu: instead of that, the usual density of what lies around (fat: -100). Voxels go
+            that are nearer to it than to the median of the mask: where a border is blurred, it
+            lies half-way up the edge.
     """
 
     concepts: tuple[str, ...]
     within_mm: float
-    below_hu: float
+    below_hu: float | None = None
+    beside_hu: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.below_hu is None) == (self.beside_hu is None):
+            raise PlansError("a soft rim has either below_hu or beside_hu")
+
+    def limit_hu(self, inside: NDArray[np.number]) -> float:
+        """The density below which voxels of the rim go, given the voxels of the mask."""
+        if self.below_hu is not None:
+            return self.below_hu
+        assert self.beside_hu is not None
+        return (float(np.median(inside)) + self.beside_hu) / 2
 
 
 @dataclass(frozen=True)
@@ -182,7 +197,8 @@ def without_soft_rim(
     if not mask.bits.size or not any(reach):
         return mask
     crop = mask.crop()
-    soft = np.nonzero(crop & (image[mask.box] < rim.below_hu))
+    values = image[mask.box]
+    soft = np.nonzero(crop & (values < rim.limit_hu(values[crop])))
     if not len(soft[0]):
         return mask
     z, y, x = (
@@ -193,10 +209,10 @@ def without_soft_rim(
     shift = [b.start - a.start + r for b, a, r in zip(mask.box, (z, y, x), reach)]
     here = np.ravel_multi_index([i + s for i, s in zip(soft, shift)], inside.shape)
     strides = [inside.shape[1] * inside.shape[2], inside.shape[2], 1]
-    values, removed = inside.reshape(-1), np.zeros(len(here), bool)
+    flat, removed = inside.reshape(-1), np.zeros(len(here), bool)
     for step in _steps(spacing_mm, rim.within_mm, reach):
         left = np.flatnonzero(~removed)
-        removed[left] = ~values[here[left] + int(np.dot(step, strides))]
+        removed[left] = ~flat[here[left] + int(np.dot(step, strides))]
     crop[tuple(i[removed] for i in soft)] = False
     return PackedMask.pack(mask.shape, mask.box, crop)
 
