@@ -74,7 +74,17 @@ concepts that were added to the tree the same day):
   (279; 55 of the 64 with a size), status 96.7 % (290), negated and uncertain 67 of 70 (95.7 %), no
   denial or doubt invented.
 
-So on words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
+``k`` (300, written and reviewed together with ``j``, its sha256 committed before ``j``'s first
+run; committed at 01f6245 before its own first run, after ``j`` was mended and about 7,000 synonyms
+were added by people who saw names and definitions only):
+
+- ``k``: concepts 96.7 % (290), sides 97.3 % (292; 161 of the 165 rows with a side, none with the
+  opposite one), sizes 97.7 % (293; 71 of the 72 with a size), status 98.7 % (296), negated and
+  uncertain 69 of 72 (95.8 %), no denial or doubt invented.
+
+So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
+
+On words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
 98 % negation and uncertainty) with ``i`` and stayed below the others (100 % sides and sizes); with
 ``j``, over concepts whose names nobody had tried yet, it stayed below all. The faults were mended
 then, so all splits are regression tests with the aims as limits now.
@@ -88,8 +98,8 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so two in ``h`` and one each in ``i`` and ``j``) or keep a side that the text says of a
-thing that is there once.
+elsewhere, so two each in ``h`` and ``k`` and one each in ``i`` and ``j``) or keep a side that the
+text says of a thing that is there once.
 """
 
 from __future__ import annotations
@@ -107,7 +117,7 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghij")
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijk")
 APART = [split for split in SPLITS if split not in ("f", "g")]
 
 
@@ -132,9 +142,9 @@ def wrong(row: dict[str, Any], parsed: ParsedPrompt) -> list[str]:
 def test_the_file_is_large_and_its_halves_are_apart() -> None:
     assert len(ROWS) >= 600
     texts = {row["text"] for row in ROWS}
-    assert len(ROWS) - len(texts) == 2  # "reboot the workstation" and "right uvula" are in two
+    assert len(ROWS) - len(texts) == 5  # "right uvula" and others are in two splits
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcdefghij")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefghijk")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},

@@ -25,7 +25,10 @@ def without_repetitions(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token
         end = _closing(tokens, at) if tokens[at].norm == "(" and kept else None
         inner = tokens[at + 1 : end] if end is not None else ()
         repeats = bool(inner) and (_initials(kept, inner) or _sibling(kept, inner, lexicon))
-        if end is None or not repeats or _name_before(kept, lexicon) is None:
+        repeats = repeats or (bool(inner) and _same(kept, inner, lexicon))
+        repeats = repeats and _name_before(kept, lexicon) is not None
+        inside = end is not None and _inside(kept, inner, tokens[end + 1 : end + 4], lexicon)
+        if end is None or not (repeats or inside):
             kept.append(tokens[at])
             at += 1
         else:
@@ -68,6 +71,32 @@ def _sibling(before: Sequence[Token], inner: Sequence[Token], lexicon: Lexicon) 
     numbered = [any(c.isdigit() for c in concept.name) for concept in (first, second)]
     same = bool(first.part_of) and first.part_of == second.part_of
     return same and numbered == [False, True] and first.kind == second.kind == "anatomy"
+
+
+def _same(before: Sequence[Token], inner: Sequence[Token], lexicon: Lexicon) -> bool:
+    """Whether a bracket holds another name of what stands before it, without a side."""
+    one, other = _name_before(before, lexicon), lexicon.match(inner, 0)
+    if one is None or other is None or other.end != len(inner) or other.sides:
+        return False
+    concepts = {form.concept for form in (*one.forms, *other.forms)}
+    return len(concepts) == 1 and {form.side for form in (*one.forms, *other.forms)} == {None}
+
+
+def _inside(
+    before: Sequence[Token], inner: Sequence[Token], after: Sequence[Token], lexicon: Lexicon
+) -> bool:
+    """Whether a bracket repeats words within a name: "auditory (Eustachian) tube"."""
+    if not (before and inner and after) or before[-1].kind != "word":
+        return False
+    other = lexicon.match([*inner, *after], 0)
+    if other is None or other.end <= len(inner) or other.sides:
+        return False
+    whole = [before[-1], *after[: other.end - len(inner)]]
+    one = lexicon.match(whole, 0)
+    if one is None or one.end != len(whole) or one.sides:
+        return False
+    forms = (*one.forms, *other.forms)
+    return len({form.concept for form in forms}) == 1 and {f.side for f in forms} == {None}
 
 
 def _name_before(before: Sequence[Token], lexicon: Lexicon) -> Match | None:

@@ -15,6 +15,7 @@ from textseg3d.text.grammar.items import Item, on_topic
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.measures import with_measures
 from textseg3d.text.grammar.model import Attribute
+from textseg3d.text.grammar.nodes import is_level
 from textseg3d.text.grammar.parts import Mention, Phrase, Sentence, Words
 from textseg3d.text.grammar.relations import with_relations
 from textseg3d.text.grammar.scopes import Scopes
@@ -410,7 +411,8 @@ class _Chunker(Scopes):
                 continue
             if phrase.finding:
                 return phrase
-            if "comma" in self.links and self._more_places(at):
+            row = is_level(phrase.mentions[-1]) and "in" not in phrase.links
+            if (row or "comma" in self.links) and self._more_places(at):
                 continue  # "cyst in the liver and the spleen, 12 mm"
             beside = phrase.links == {"comma"} and not self.connected
             if beside or phrase.links & {"and", "or", "but", "exclude", "without"}:

@@ -71,6 +71,7 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
 
     The same for "6th and 7th ribs". A side before the first one holds for all that have none.
     """
+    items = _double_fronts(items, lexicon)
     result: list[Item] = []
     at = 0
     while at < len(items):
@@ -82,6 +83,31 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         else:
             result += shared
             at = end
+    return result
+
+
+def _double_fronts(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "middle colic and right colic arteries" as the two arteries."""
+    result = list(items)
+    for at in range(len(result) - 4, -1, -1):
+        first, place, joined, head = result[at : at + 4]
+        if (
+            joined.kind not in ("and", "or")
+            or head.kind != "mention"
+            or not _shares(place, lexicon)
+        ):
+            continue
+        noun = head.value.surface.split(" ")[-1]
+        own = first.kind in ("attr", "unknown") and place.kind == "mention"
+        if not own or lexicon.is_finding(head.value) or not canon.is_plural(noun):
+            continue
+        name = normalise(f"{first.text} {place.text} {noun}")
+        forms = tuple(f for f in lexicon.named(name) if f.source != "adjective")
+        forms = tuple(f for f in forms if lexicon.tree.concept(f.concept).kind == "anatomy")
+        if forms and {f.concept for f in forms} != {f.concept for f in head.value.forms}:
+            match = Match(place.value.end, forms, (), name)
+            text = f"{first.text} {place.text}"
+            result[at : at + 2] = [Item("mention", match, text)]
     return result
 
 

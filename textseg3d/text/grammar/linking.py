@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from textseg3d.text.grammar import placing
 from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
 from textseg3d.text.grammar.parts import abnormal
@@ -17,6 +18,7 @@ from textseg3d.text.knowledge import normalise
 _LIST = {"and", "or", "comma"}
 _TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
 _OPERATIONS = ("ectomy", "otomy", "resection", "amputation", "repair", "surgery", "closure")
+_PAST = ("status post", "post ", "s/p", "s / p", "after ")
 _AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
 
 
@@ -69,21 +71,23 @@ class Linker:
 
         The same for a doubt: "Swollen epiglottis, ? epiglottitis".
         """
-        subject, denied = found[:1], found[1:]
+        count = placing.sound_together(found)
+        subject, denied = found[:count], found[count:]
         if not (subject and denied) or subject[0].finding or subject[0].negated:
             return found
         doubted = all(node.uncertain and node.cued for node in denied)
         if not (self.closed or doubted) or subject[0].uncertain:
             return found
         for node in denied:
-            lies = plausible(node, subject[0], self.refiner)
+            lies = any(plausible(node, one, self.refiner) for one in subject)
             linked = bool(node.links & {"comma", "without"}) or doubted
             linked |= not (node.links or self._abnormal(subject[0]) or self._abnormal(node))
             if not (node.finding and (node.negated or doubted) and lies and linked):
                 return found
         for node in denied:
             if not node.containers and not node.before:
-                node.containers.append([subject[0]])
+                lying = [one for one in subject if plausible(node, one, self.refiner)]
+                node.containers += [[one] for one in lying[:1] or subject[:1]]
         return denied
 
     def _abnormal(self, node: Node) -> bool:
@@ -107,7 +111,8 @@ class Linker:
         if not any(operated) or all(operated):
             return self.nodes
         others = [node for node, state in zip(self.nodes, operated) if not state]
-        if all(node.links <= {"and", "comma"} and self._after_surgery(node) for node in others):
+        listed = {"and", "comma", "but"}  # "s/p lobectomy; pleurodesis"
+        if all(node.links <= listed and self._after_surgery(node) for node in others):
             return self.nodes  # "status post splenectomy and fundoplication"
         sides = {said(node) for node, state in zip(self.nodes, operated) if state} - {None}
         apart = any(
@@ -115,6 +120,9 @@ class Linker:
             for node in others  # "status post left pneumonectomy - the remaining right lung"
         )
         named = any(node.finding and not node.mention.tail for node in others)
+        for one, node in zip(self.nodes, self.nodes[1:]):
+            past = one.historical or one.mention.surface.startswith(_PAST)
+            node.historical |= past and node.finding and node.links == {"in"}  # "for cancer"
         return others if apart or named else self.nodes
 
     def _after_surgery(self, node: Node) -> bool:
@@ -125,7 +133,8 @@ class Linker:
         forms = node.mention.forms
         concept = self.refiner.concept(forms[0]) if forms else None
         state = concept is not None and concept.category == "postoperative"
-        state = state and concept is not None and concept.name.endswith(_OPERATIONS)
+        names = (node.mention.surface, concept.name if concept is not None else "")
+        state = state and any(name.endswith(_OPERATIONS) for name in names)
         return state and not node.negated and not node.uncertain
 
     def _role(self, node: Node, previous: Node | None, targets: list[Node]) -> None:
@@ -146,6 +155,9 @@ class Linker:
             anchor.exclusions.append(node)
         elif "but" in links:
             return
+        elif "after" in links and "in" not in links and anchor.finding and not node.finding:
+            node.role = "near"  # "following the spleen on all phases"
+            anchor.near.append(node)
         elif "near" in links or self._more_near(node, previous):
             node.role = "near"
             anchor.near.append(node)
@@ -267,6 +279,10 @@ class Linker:
                 for owner in self.owners:
                     owner.containers[-1].append(node)
                 node.role = "container"
+            elif self._row_in_place(previous, node):
+                node.role = "container"
+                for owner in self.owners:
+                    owner.containers[-1].append(node)
             elif anchor.finding and self.owners:
                 self._shared_side(previous, node)
                 self._contain(node, targets)
@@ -304,6 +320,11 @@ class Linker:
         else:
             return
         node.role = "container"
+
+    def _row_in_place(self, previous: Node, node: Node) -> bool:
+        """Whether levels only tell where in a place: "the left paravertebral region at T8-T10"."""
+        row = is_level(previous.mention) and is_level(node.mention)
+        return row and bool(self.owners) and len(self.owners[0].containers[-1]) > 1
 
     def _usual_region(self, anchor: Node, node: Node) -> bool:
         """Whether a finding stands before a region that lies around its usual place."""

@@ -32,7 +32,12 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
         if whole is not None:
             for place in range(whole, at):
                 result[place] = replace(result[place], kind="filler", value=None)
-        elif _of_other(result, at) or _of_part(result, at) or _of_change(result, at):
+        elif (
+            _distance(result, at)
+            or _of_other(result, at)
+            or _of_part(result, at)
+            or _of_change(result, at)
+        ):
             result[at] = replace(item, kind="filler", value=None)
     return result
 
@@ -55,6 +60,15 @@ def _hanging(items: Sequence[Item], at: int) -> int | None:
         if item.text.lower() in _PARTS:
             return None
     return None
+
+
+def _distance(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is a distance between other things: "aortomesenteric distance 5 mm"."""
+    told = items[max(0, at - 3) : at]
+    while told and told[-1].kind in ("be", "in", "filler") and told[-1].text != "distance":
+        told = told[:-1]
+    between = len(told) > 1 and told[-2].kind == "unknown"
+    return between and told[-1].text.lower() == "distance"
 
 
 def _of_part(items: Sequence[Item], at: int) -> bool:

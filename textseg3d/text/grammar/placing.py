@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Side
 
+_HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _LIMBS = frozenset(("upper limb", "lower limb"))
 
 
@@ -24,7 +27,10 @@ def plausible(finding: Node, place: Node, refiner: Refiner) -> bool:
         return True
     usual_ones = [refiner.concept(form) for form in forms]
     return refiner.composed(finding.mention, concept) is not None or any(
-        refiner.fits(own, concept) or not own.containers or _beside(own, concept, refiner)
+        refiner.fits(own, concept)
+        or not own.containers
+        or _beside(own, concept, refiner)
+        or _airway(own, concept)
         for own in usual_ones
     )
 
@@ -39,6 +45,21 @@ def _beside(finding: Concept, place: Concept, refiner: Refiner) -> bool:
         if name in tree
         for whole in wholes
     )
+
+
+def _airway(finding: Concept, place: Concept) -> bool:
+    """Whether a lobe tells in which bronchi a finding lies: "valves, left upper lobe"."""
+    return place.name.endswith("lobe of lung") and any(
+        name.endswith("bronchus") for name in finding.containers
+    )
+
+
+def _towards(finding: Concept, place: Concept, refiner: Refiner) -> bool:
+    """Whether the vessels of a finding run to a limb: "thoracic outlet syndrome, left arm"."""
+    trunk = {"upper limb": "thorax", "lower limb": "pelvis"}.get(place.name)
+    tree = refiner.tree
+    vessels = [tree.concept(name) for name in finding.containers[:1] if name in tree]
+    return trunk == finding.region and any(v.category in ("artery", "vein") for v in vessels)
 
 
 def usual(finding: Node, place: Node, refiner: Refiner) -> bool:
@@ -60,6 +81,7 @@ def in_limb(finding: Node, place: Node, refiner: Refiner) -> bool:
     around = {concept.region, *(tree.concept(n).region for n in concept.adjacent_to)}
     sided = said(place) in ("left", "right") and said(finding) is None
     anywhere = "whole body" in regions and concept.category in ("region", "limb", "joint")
+    anywhere |= any(_towards(c, concept, refiner) for c in own)
     return sided and (anywhere or bool(around & regions & _LIMBS))
 
 
@@ -79,3 +101,12 @@ def made_of(anchor: Node, node: Node, refiner: Refiner) -> bool:
     told = node.mention.surface in ("mass", "masses") and node.words.sizes
     kind = refiner.concept(forms[0]).category if forms else ""
     return bool(told) and kind in ("tissue change", "mass") and not anchor.words.sizes
+
+
+def sound_together(found: Sequence[Node]) -> int:
+    """How many structures are called normal together: "Rectum and anal canal unremarkable"."""
+    count = 1
+    while count < len(found) and found[count].links == {"and"} and not found[count].finding:
+        count += 1
+    last = found[count - 1].words.attributes if found else []
+    return count if any(attribute.value in _HEALTHY for attribute in last) else 1

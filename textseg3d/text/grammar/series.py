@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from textseg3d.text.grammar.segments import lung_segment, station
 from textseg3d.text.grammar.tokens import Token
@@ -15,6 +16,11 @@ _TO = frozenset(("-", "to", "through", "thru", "until", "bis"))
 _AND = frozenset(("and", "&", "+", "/", ",", "or", "und"))
 _LAST = {"c": 7, "t": 12, "l": 5, "s": 5}
 _VERTEBRAL = frozenset(("vertebrae", "vertebra", "vertebral", "levels", "bodies"))
+_DISCS = frozenset(("disc", "discs", "disk", "disks", "intervertebral"))
+_NOT_SPINE = frozenset(("root", "roots", "nerve", "nerves", "stage", "staging", "tumor", "tumour"))
+_NOT_SPINE |= {"liver", "hepatic", "lung", "lobe", "dermatome", "dermatomes"}
+_SEGMENTS = frozenset(("segment", "segments"))
+_NOT_SPINE |= {"carotid", "ica", "artery", "weighted", "between"}
 _HEADS = {"ribs": "rib", "segments": "segment", "levels": "level", "stations": "station"}
 _HEADS |= {"teeth": "tooth", "metatarsals": "metatarsal", "metacarpals": "metacarpal"}
 _HEADS |= {"segs": "segment", "toes": "toe", "rib": "rib", "segment": "segment", "level": "level"}
@@ -62,19 +68,50 @@ def _joined(model: Token, members: Sequence[Sequence[str]]) -> list[Token]:
 
 
 def _levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
-    """Vertebrae from one to another: "T11-L1 vertebrae", "C3 to C5 vertebrae"."""
+    """Vertebrae from one to another: "T11-L1 vertebrae", "C3 to C5", and discs: "C5-C7 discs".
+
+    Neighbours without a word for vertebrae ("L4-L5") are the disc between them.
+    """
     if at + 2 >= len(tokens) or tokens[at + 1].norm not in _TO:
         return None
     first, last = (_LEVEL.fullmatch(tokens[at + step].norm) for step in (0, 2))
     if first is None or last is None:
         return None
-    around = [*tokens[max(0, at - 2) : at], *tokens[at + 3 : at + 5]]
-    if not any(token.norm in _VERTEBRAL for token in around):
-        return None
     names = list(_vertebrae(first[1], int(first[2]), last[1], int(last[2])))
+    around = {token.norm for token in (*tokens[max(0, at - 2) : at], *tokens[at + 3 : at + 5])}
+    behind = tokens[at + 3].norm if at + 3 < len(tokens) else ""
     if len(names) < 2:
         return None
-    return at + 3, _joined(tokens[at], [[name] for name in names])
+    if around & _VERTEBRAL and not around & _DISCS:
+        bare = at > 0 and tokens[at - 1].norm in _VERTEBRAL
+        return at + 3, _joined(tokens[at], _spine(names, bare, behind in _VERTEBRAL))
+    words = {token.norm for token in tokens}
+    other = words & _NOT_SPINE or (first[1] == last[1] == "s" and words & _SEGMENTS)
+    if len(names) < 3 or other or not _possible(first) or not _possible(last):
+        return None
+    if not around & _DISCS:
+        return at + 3, _joined(tokens[at], _spine(names, False, False))
+    end = at + 3 + (behind in _DISCS) + (behind == "intervertebral")
+    return end, _joined(tokens[at], [[a, b, "disc"] for a, b in pairwise(names)])
+
+
+def _possible(level: re.Match[str]) -> bool:
+    """Whether there is a vertebra of that number."""
+    return 1 <= int(level[2]) <= _LAST[level[1]]
+
+
+def _spine(names: Sequence[str], bare: bool, headed: bool) -> list[list[str]]:
+    """The names of vertebrae; T1 and T2 are written out, as they are weightings too.
+
+    Args:
+        names: "t1", "t2", ….
+        bare: whether their head stands before them.
+        headed: whether it stands behind them.
+    """
+    if bare or {"t1", "t2"}.isdisjoint(names):
+        return [[name] for name in names]
+    last = [names[-1]] if headed else [names[-1], "vertebra"]
+    return [*([name, "vertebra"] for name in names[:-1]), last]
 
 
 def _vertebrae(part: str, number: int, last: str, end: int) -> Iterator[str]:

@@ -69,6 +69,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             after = lexicon.match(tokens, at + 1)
             if after is not None and after.end > match.end:
                 match = None  # "left upper lobe anterior segment" is not about the lobe
+        if match is not None and _finding_inside(tokens, at, match, lexicon):
+            match = lexicon.match(tokens[: at + 1], at)
         if match is not None and lexicon.is_finding(match):
             if whole is None or whole[0] != match.end:
                 whole = match.end, match.forms[0].concept
@@ -116,6 +118,15 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             at = named[0].end
     described = without_pieces(_describing(_likened(items, lexicon)), lexicon)
     return shared_fronts(shared_heads(_without_vague_heads(described, lexicon), lexicon), lexicon)
+
+
+def _finding_inside(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> bool:
+    """Whether a finding begins within a place: "supraclavicular brown fat uptake"."""
+    end = match.end
+    if end - at < 3 or end >= len(tokens) or not lexicon.is_tail(fold(tokens[end].norm)):
+        return False
+    after = lexicon.match(tokens, at + 1)
+    return after is not None and after.end > end and lexicon.is_finding(after)
 
 
 def _commands(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:

@@ -24,6 +24,7 @@ _PAST = frozenset(("prior", "previous", "previously", "before", "than", "earlier
 _SOUND |= _PAST
 _FROM = frozenset(("from", "above", "below", "slice", "slices", "sections", "cuts"))
 _HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
+_POST = ("status post", "s/p", "s / p", "post ")  # "status post left mastectomy for cancer"
 _NO_SIDE = frozenset(("midline shift",))
 
 
@@ -45,7 +46,8 @@ def completed(
         return [target]
     words = {word for item in items for word in item.text.lower().split(" ")}
     kinds = {item.kind for item in items}
-    sides = set() if kinds & _APART or words & _SOUND else _sides(items)
+    past = any(item.kind == "mention" and item.text.lower().startswith(_POST) for item in items)
+    sides = set() if past or kinds & _APART or words & _SOUND else _sides(items)
     takes = concept is None or concept.side_rule in ("paired", "any")
     takes = takes and target.concept not in _NO_SIDE
     if target.side is None and takes and len(sides) == 1:
