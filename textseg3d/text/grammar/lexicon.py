@@ -5,20 +5,20 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
-from textseg3d.text.grammar import canon, words
+from textseg3d.text.grammar import canon, stored, words
+from textseg3d.text.grammar.index import NO_NAME, CanonicalIndex, both_if_paired
 from textseg3d.text.grammar.phrases import cue_table, cue_words
+from textseg3d.text.grammar.stored import Content
 from textseg3d.text.grammar.tokens import Token, fold, is_ideograph, join
-from textseg3d.text.knowledge import Form, KnowledgeTree, Side, normalise
-from textseg3d.text.knowledge.forms import SOURCES, pluralise
+from textseg3d.text.knowledge import Form, KnowledgeTree, Side, load_tree, normalise
+from textseg3d.text.knowledge.forms import pluralise
 
 _IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _ARTICLES = frozenset(("the", "a", "an", "his", "her", "their", "this", "that", "its"))
 _LONGEST = 9
-_NO_NAME = canon.PLACING | canon.ARTICLES
-_JOINING = _NO_NAME | canon.joining_words()
 _PLURALS = {"de": ("n", "en", "e"), "fr": ("s", "x"), "es": ("s", "es")}
 _AND = frozenset(("and", "or", "/", "&", "und", "et", "y"))
 
@@ -59,13 +59,7 @@ class Lexicon:
 
     def __init__(self, tree: KnowledgeTree) -> None:
         self.tree = tree
-        cues = cue_table()
-        self._side_words = {
-            key[0]: cue.value
-            for key, cue in cues.values.items()
-            if len(key) == 1 and cue.kind == "side"
-        }
-        self._closed = {key[0] for key in cues.values if len(key) == 1} | words.COMMON
+        self._side_words, self._closed = _closed_words()
         self._forms: dict[str, tuple[Form, ...]] = dict(tree.forms)
         for text, forms in tree.forms.items():
             for extra, meant in _variants(text, forms, tree):
@@ -78,13 +72,32 @@ class Lexicon:
             if parts:
                 self._longest[parts[0]] = max(self._longest.get(parts[0], 0), len(parts))
 
+    @classmethod
+    def of_content(cls, tree: KnowledgeTree, content: Content) -> Lexicon:
+        """The lexicon of which :meth:`content` was stored; gives the tree its forms, too."""
+        tables = stored.tables_of(content)
+        tree.__dict__["forms"] = tables["tree"]  # what its cached property would make
+        lexicon = cls.__new__(cls)
+        lexicon.tree, lexicon._forms = tree, tables["forms"]
+        lexicon._side_words, lexicon._closed = _closed_words()
+        lexicon._longest, lexicon._short_plurals, known = content["lexicon"]
+        lexicon.__dict__["vocabulary"] = known
+        lexicon._canonical = CanonicalIndex.of_content(tree, tables, content)
+        return lexicon
+
+    def content(self) -> Content:
+        """All that took long to make, as plain values."""
+        tables = {"tree": self.tree.forms, "forms": self._forms, **self._canonical.tables()}
+        known = (self._longest, self._short_plurals, self.vocabulary)
+        return {**stored.content_of(tables), **self._canonical.content(), "lexicon": known}
+
     def _plural_abbreviations(self) -> Iterator[str]:
         """Adds "ICAs" and "SVs"; such words count only where they are written like this."""
         for text, forms in list(self._forms.items()):
             short = tuple(f for f in forms if f.source == "abbreviation" and f.side is None)
             if short and 2 <= len(text) <= 5 and text.isalpha() and f"{text}s" not in self._forms:
                 self._forms[f"{text}s"] = tuple(
-                    f._replace(source="plural", side=_both(self.tree, f)) for f in short
+                    f._replace(source="plural", side=both_if_paired(self.tree, f)) for f in short
                 )
                 yield f"{text}s"
 
@@ -211,7 +224,7 @@ class Lexicon:
         at = max((at for at, word in enumerate(words) if word in canon.PLACING), default=None)
         if at is None:
             return False
-        while at < len(words) - 1 and words[at] in _NO_NAME:
+        while at < len(words) - 1 and words[at] in NO_NAME:
             at += 1
         if words[at] in self._side_words and at < len(words) - 1:
             place = self.match(tokens, start + at)  # "hemorrhage of the left lobe" of the liver
@@ -227,7 +240,7 @@ class Lexicon:
         if own.kind != "finding" or not canon.PLACING & set(words) or not own.containers:
             return False
         at = max(at for at, word in enumerate(words) if word in canon.PLACING)
-        rest = [word for word in words[at + 1 :] if word not in _NO_NAME]
+        rest = [word for word in words[at + 1 :] if word not in NO_NAME]
         forms = self._forms.get(" ".join(rest), ())
         if not forms:
             rest = [word for word in rest if word not in self._side_words]
@@ -339,83 +352,6 @@ class Lexicon:
         return tuple(form for form in forms if form.source not in weak) or None
 
 
-class CanonicalIndex:
-    """The names of a tree by their canonical keys (see ``canon``)."""
-
-    def __init__(self, tree: KnowledgeTree, forms: dict[str, tuple[Form, ...]]) -> None:
-        self.tree = tree
-        self._forms: dict[str, tuple[Form, ...]] = {}
-        self._bags: dict[frozenset[str], dict[str, Form]] = {}
-        self._first: set[str] = set()
-        self._adjectives: set[str] = set()
-        for text, meant in forms.items():
-            if any(form.source == "adjective" for form in meant):
-                self._adjectives.add(text)
-            named = tuple(form for form in meant if form.source in ("name", "synonym", "latin"))
-            parts = fold(text).split(" ")
-            if not named or not text.isascii():
-                continue
-            self._first.update(canon.root(part) for part in parts)
-            key = canon.canonical(parts)
-            self._add(key, named)
-            self._bags.setdefault(frozenset(key.split(" ")), {}).update(
-                {form.concept: form for form in reversed(named)}
-            )
-        self._tails = self._find_tails()
-
-    def _add(self, key: str, named: tuple[Form, ...]) -> None:
-        before = self._forms.get(key, ())
-        known = {form.concept for form in before}
-        fresh = tuple(form for form in named if form.concept not in known)
-        merged = sorted((*before, *fresh), key=lambda form: SOURCES.index(form.source))
-        self._forms[key] = tuple(merged)
-
-    def _find_tails(self) -> frozenset[str]:
-        tails = set()
-        for key, forms in self._forms.items():
-            place, _, tail = key.rpartition(" ")
-            if place in self._forms and self.tree.concept(forms[0].concept).kind == "finding":
-                where = self._forms[place][0].concept
-                if self.tree.concept(where).kind == "anatomy":
-                    tails.add(tail)
-        return frozenset(tails)
-
-    def begins(self, word: str) -> bool:
-        """Whether a name can begin with ``word``."""
-        return word not in _NO_NAME and canon.root(word) in self._first
-
-    def knows(self, word: str) -> bool:
-        """Whether a name, or one in other words, can have ``word`` in it."""
-        return word in _JOINING or canon.root(word) in self._first
-
-    def is_tail(self, word: str) -> bool:
-        """Whether ``word`` ends a finding's name that begins with a place."""
-        return canon.root(word) in self._tails
-
-    def get(self, words: Sequence[str]) -> tuple[Form, ...]:
-        """The forms whose names say the same as ``words``."""
-        words = [word for word in words if word]
-        key = canon.canonical(words)
-        forms = self._forms.get(key, ())
-        turned = key.count(" ") == 1 and not canon.PLACING.isdisjoint(words)
-        if not forms and (key.count(" ") > 1 or turned):
-            named = self._bags.get(frozenset(key.split(" ")), {})
-            forms = tuple(named.values()) if len(named) == 1 else ()
-        if not forms:
-            return ()
-        head = next((words[at - 1] for at, w in enumerate(words) if at and w in canon.PLACING), "")
-        head = head or words[-1]
-        if head in self._adjectives:  # a "small splenic" contusion is no small spleen
-            own = [form for form in forms if self.tree.concept(form.concept).kind != "finding"]
-            return tuple(form._replace(source="adjective") for form in own)
-        if canon.is_plural(head):
-            return tuple(
-                form._replace(source="plural", side=form.side or _both(self.tree, form))
-                for form in forms
-            )
-        return forms
-
-
 def _carrying(match: Match, side: Side) -> Match | None:
     """``match`` with the side of an abbreviation inside it; None if it cannot have that side."""
     forms = tuple(form for form in match.forms if form.side in (None, "both", side))
@@ -455,7 +391,8 @@ def _variants(
     named = tuple(form for form in forms if form.source in ("name", "synonym"))
     if named:
         plurals = tuple(
-            form._replace(source="plural", side=form.side or _both(tree, form)) for form in named
+            form._replace(source="plural", side=form.side or both_if_paired(tree, form))
+            for form in named
         )
         yield normalise(pluralise(text)), plurals
     short = tuple(form for form in forms if form.source == "abbreviation" and form.side is None)
@@ -467,7 +404,8 @@ def _variants(
     foreign = tuple(form for form in forms if form.source == "translation")
     if foreign and " " not in text:
         plurals = tuple(
-            form._replace(source="plural", side=form.side or _both(tree, form)) for form in foreign
+            form._replace(source="plural", side=form.side or both_if_paired(tree, form))
+            for form in foreign
         )
         for form in foreign:
             for ending in _PLURALS.get(form.language, ()):
@@ -475,17 +413,26 @@ def _variants(
                 yield folded + ending, plurals
 
 
-def _both(tree: KnowledgeTree, form: Form) -> Side | None:
-    return "both" if tree.concept(form.concept).side_rule == "paired" else None
+def _closed_words() -> tuple[dict[str, Side], frozenset[str]]:
+    """Words that name a side, with that, and all words that are no names."""
+    cues = [(key[0], cue) for key, cue in cue_table().values.items() if len(key) == 1]
+    sides = {word: cue.value for word, cue in cues if cue.kind == "side"}
+    return sides, words.COMMON | {word for word, _ in cues}
 
 
 @lru_cache(maxsize=4)
 def lexicon_of(tree: KnowledgeTree) -> Lexicon:
-    """The lexicon of ``tree``, made once."""
+    """The lexicon of ``tree``, made once; that of the bundled tree is kept on disk."""
     collecting = gc.isenabled()
     gc.disable()  # of the many objects that are made now none is garbage: a third of the time
     try:
-        return Lexicon(tree)
+        if tree is not load_tree():
+            return Lexicon(tree)
+        found = stored.load(partial(Lexicon.of_content, tree))
+        if found is None:
+            found = Lexicon(tree)
+            stored.save(found.content())
+        return found
     finally:
         if collecting:
             gc.enable()
