@@ -19,6 +19,7 @@ from textseg3d.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from textseg3d.inference.postprocess import Postprocessing
     from textseg3d.io import Volume
 
 Triple = tuple[int, int, int]
@@ -164,5 +165,27 @@ def reference_masks(
             norm[inside] += weight[window]
         for name, total, present in zip(names, sums, presence.sigmoid()):
             logits = interpolate((total / norm)[None, None], size=volume.shape, mode="trilinear")
-            masks[name] = ((logits[0, 0] > 0) & (present >= PRESENT)).numpy()
+            mask = ((logits[0, 0] > 0) & (present >= PRESENT)).numpy()
+            masks[name] = _postprocessed(mask, name, volume, loaded.postprocessing)
     return masks
+
+
+def _postprocessed(
+    mask: NDArray[np.bool_], name: str, volume: Volume, rules: Postprocessing
+) -> NDArray[np.bool_]:
+    """A mask [D, H, W] after the model's rules, on whole volumes."""
+    import cc3d
+    import edt
+
+    rim, rule = rules.rim(name), rules.rule(name)
+    if rim is not None and mask.any():
+        image = volume.array[0]
+        depth = edt.edt(mask, anisotropy=volume.spacing_mm, black_border=False)
+        near = depth <= rim.within_mm + 1e-5
+        mask = mask & ~(near & (image < rim.limit_hu(image[mask])))
+    if rule is not None:
+        parts = cc3d.connected_components(mask, connectivity=26)
+        sizes = np.bincount(parts.ravel())[1:]
+        kept = rule.keeps(sizes, float(np.prod(volume.spacing_mm)) / 1000)
+        mask = np.concatenate([[False], kept])[parts]
+    return mask

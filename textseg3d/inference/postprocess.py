@@ -197,10 +197,11 @@ def without_soft_rim(
     if not mask.bits.size or not any(reach):
         return mask
     crop = mask.crop()
-    values = image[mask.box]
-    soft = np.nonzero(crop & (values < rim.limit_hu(values[crop])))
-    if not len(soft[0]):
+    values = image[mask.box][crop]
+    at = np.flatnonzero(crop)[values < rim.limit_hu(values)]
+    if not len(at):
         return mask
+    soft = np.unravel_index(at, crop.shape)
     z, y, x = (
         slice(max(0, b.start - r), min(size, b.stop + r))
         for b, r, size in zip(mask.box, reach, mask.shape)
@@ -213,7 +214,7 @@ def without_soft_rim(
     for step in _steps(spacing_mm, rim.within_mm, reach):
         left = np.flatnonzero(~removed)
         removed[left] = ~flat[here[left] + int(np.dot(step, strides))]
-    crop[tuple(i[removed] for i in soft)] = False
+    crop.reshape(-1)[at[removed]] = False
     return PackedMask.pack(mask.shape, mask.box, crop)
 
 
