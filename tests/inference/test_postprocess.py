@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from tests.model_factory import make_model
-from textseg3d.errors import ModelError, PlansError, UsageError
+from textseg3d.errors import ModelError, UsageError
 from textseg3d.evaluation.selection.models import merge_folds
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.postprocess import (
@@ -185,10 +185,23 @@ def test_a_rim_beside_fat_ends_half_way_up_the_edge():
     image[:, 2, 3:] = -19
     image[:, 4, 4] = -80  # fat, but deep inside
     box = (slice(0, 8), slice(0, 9), slice(0, 9))
-    rim = SoftRim(("x",), 1.0, beside_hu=-100.0)
-    found = without_soft_rim(PackedMask.pack(mask.shape, box, mask), (1.0, 1.0, 1.0), image, rim)
+    packed = PackedMask.pack(mask.shape, box, mask)
+    rim = SoftRim(("x",), 1.0, below_hu=0.0, beside_hu=-100.0)
     expected = mask.copy()
     expected[:, :, 2] = False
+    found = without_soft_rim(packed, (1.0, 1.0, 1.0), image, rim)
     np.testing.assert_array_equal(found.array(), expected)
-    with pytest.raises(PlansError, match="either"):
-        SoftRim(("x",), 1.0)
+
+
+def test_fluid_at_the_surface_of_an_enhanced_organ_stays():
+    mask = np.zeros((8, 9, 9), bool)
+    mask[:, 2:7, 2:7] = True
+    image = np.full(mask.shape, 200, np.int16)
+    image[:, :, 2] = 15  # a cyst; half-way to fat would be 50
+    image[:, 2, 3:] = -30
+    packed = PackedMask.pack(mask.shape, (slice(0, 8), slice(0, 9), slice(0, 9)), mask)
+    rim = SoftRim(("x",), 1.0, below_hu=-20.0, beside_hu=-100.0)
+    expected = mask.copy()
+    expected[:, 2, 3:] = False
+    found = without_soft_rim(packed, (1.0, 1.0, 1.0), image, rim)
+    np.testing.assert_array_equal(found.array(), expected)

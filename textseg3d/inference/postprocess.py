@@ -62,26 +62,22 @@ class SoftRim:
         concepts: canonical names; the rule is for the mask of each.
         within_mm: from the centre of the nearest voxel outside the mask.
         below_hu: voxels with less go.
-        beside_hu: instead of that, the usual density of what lies around (fat: -100). Voxels go
-            that are nearer to it than to the median of the mask: where a border is blurred, it
-            lies half-way up the edge.
+        beside_hu: the usual density of what lies around (fat: -100). Then only voxels go that are
+            also nearer to it than to the median of the mask: where a border is blurred, it lies
+            half-way up the edge. ``below_hu`` keeps what is no fat in enhanced organs: cysts at
+            their surface, thrombus at a vessel's wall.
     """
 
     concepts: tuple[str, ...]
     within_mm: float
-    below_hu: float | None = None
+    below_hu: float
     beside_hu: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.below_hu is None) == (self.beside_hu is None):
-            raise PlansError("a soft rim has either below_hu or beside_hu")
 
     def limit_hu(self, inside: NDArray[np.number]) -> float:
         """The density below which voxels of the rim go, given the voxels of the mask."""
-        if self.below_hu is not None:
+        if self.beside_hu is None:
             return self.below_hu
-        assert self.beside_hu is not None
-        return (float(np.median(inside)) + self.beside_hu) / 2
+        return min(self.below_hu, (float(np.median(inside)) + self.beside_hu) / 2)
 
 
 @dataclass(frozen=True)
