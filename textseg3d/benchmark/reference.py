@@ -183,6 +183,14 @@ def _postprocessed(
         depth = edt.edt(mask, anisotropy=volume.spacing_mm, black_border=False)
         near = depth <= rim.within_mm + 1e-5
         mask = mask & ~(near & (image < rim.limit_hu(image[mask])))
+    bright = rules.enhanced_rim(name)
+    if bright is not None and mask.any():
+        image = volume.array[0]
+        median = np.median(image[mask])
+        if median >= bright.enhanced_hu:
+            near = edt.edt(~mask, anisotropy=volume.spacing_mm) <= bright.within_mm + 1e-5
+            low, high = (median + bright.beside_hu) / 2, median + bright.above_hu
+            mask = mask | (near & (image > low) & (image < high))
     if rule is not None:
         parts = cc3d.connected_components(mask, connectivity=26)
         sizes = np.bincount(parts.ravel())[1:]

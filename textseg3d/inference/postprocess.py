@@ -1,4 +1,4 @@
-"""What is removed from a mask after prediction: small components, all but the largest, soft rims.
+"""What is done to a mask after prediction: components and soft rims go, enhanced rims are added.
 
 The rules of a model are in ``postprocessing.json`` of its folder; they are decided on validation
 cases (`textseg3d find_best_configuration`), never on the scan at hand.
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.errors import ModelError, PlansError
+from textseg3d.inference.enhanced import EnhancedRim, with_enhanced_rim
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import runs_of
 from textseg3d.inference.runs import Runs
@@ -85,14 +86,16 @@ class Postprocessing:
     """The rules of a model.
 
     Attributes:
-        rules: at most one per concept; they apply after the rim.
+        rules: at most one per concept; they apply after the rims.
         decided_on: what they were decided on, in words.
         soft_rims: what goes from surfaces, at most one per concept; in prompt models.
+        enhanced_rims: what is added there afterwards, at most one per concept; likewise.
     """
 
     rules: tuple[Rule, ...] = ()
     decided_on: str = ""
     soft_rims: tuple[SoftRim, ...] = ()
+    enhanced_rims: tuple[EnhancedRim, ...] = ()
 
     def rule(self, concept: str) -> Rule | None:
         """The rule of a concept, if it has one."""
@@ -102,9 +105,14 @@ class Postprocessing:
         """What goes from the surface of a concept, if anything."""
         return next((rim for rim in self.soft_rims if concept in rim.concepts), None)
 
+    def enhanced_rim(self, concept: str) -> EnhancedRim | None:
+        """What is added to the surface of a concept, if anything."""
+        return next((rim for rim in self.enhanced_rims if concept in rim.concepts), None)
+
     def changes(self, concept: str) -> bool:
         """Whether anything is done to the mask of a concept."""
-        return self.rule(concept) is not None or self.rim(concept) is not None
+        found = (self.rule(concept), self.rim(concept), self.enhanced_rim(concept))
+        return any(one is not None for one in found)
 
     def clean_packed(
         self,
@@ -117,6 +125,9 @@ class Postprocessing:
         rim = self.rim(concept)
         if rim is not None:
             mask = without_soft_rim(mask, spacing_mm, image, rim)
+        bright = self.enhanced_rim(concept)
+        if bright is not None:
+            mask = with_enhanced_rim(mask, spacing_mm, image, bright)
         return clean_packed(mask, spacing_mm, self.rule(concept))
 
     def save(self, path: Path) -> None:
