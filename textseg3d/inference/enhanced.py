@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.inference.masks import Box, PackedMask
+from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.rims import between, grown, reach_voxels
 
 
 @dataclass(frozen=True)
@@ -49,49 +49,10 @@ def with_enhanced_rim(
         image: [D, H, W], in HU.
         rim: how near, how bright.
     """
-    reach = [int((rim.within_mm + 1e-6) // mm) for mm in spacing_mm]
-    if not mask.bits.size or not any(reach):
+    if not mask.bits.size or not any(reach_voxels(spacing_mm, rim.within_mm)):
         return mask
     median = float(np.median(image[mask.box][mask.crop()]))
     if median < rim.enhanced_hu:
         return mask
-    box = _larger(mask, reach)
-    inside, values = mask.content(box), image[box]
-    bright = (values > (median + rim.beside_hu) / 2) & (values < median + rim.above_hu)
-    at = np.flatnonzero(bright & _around(inside, reach) & ~inside)
-    padded = np.pad(inside, [(r, r) for r in reach])
-    places = [i + r for i, r in zip(np.unravel_index(at, inside.shape), reach)]
-    here = np.ravel_multi_index(places, padded.shape)
-    strides = [padded.shape[1] * padded.shape[2], padded.shape[2], 1]
-    flat, added = padded.reshape(-1), np.zeros(len(at), bool)
-    for step in product(*(range(-r, r + 1) for r in reach)):
-        if sum((s * mm) ** 2 for s, mm in zip(step, spacing_mm)) <= (rim.within_mm + 1e-6) ** 2:
-            added |= flat[here + int(np.dot(step, strides))]
-    if not added.any():
-        return mask
-    inside.reshape(-1)[at[added]] = True
-    return PackedMask.pack(mask.shape, box, inside)
-
-
-def _larger(mask: PackedMask, reach: list[int]) -> Box:
-    """The mask's box, larger by ``reach`` voxels; along x by whole bytes, which packing likes."""
-    reach = [reach[0], reach[1], -(-reach[2] // 8) * 8]
-    z, y, x = (
-        slice(max(0, b.start - r), min(size, b.stop + r))
-        for b, r, size in zip(mask.box, reach, mask.shape)
-    )
-    return z, y, x
-
-
-def _around(mask: NDArray[np.bool_], reach: list[int]) -> NDArray[np.bool_]:
-    """Voxels [D, H, W] within ``reach`` of the mask along each axis (a box, not a ball)."""
-    near = mask
-    for axis, r in enumerate(reach):
-        grown = near.copy()
-        for step in range(1, r + 1):
-            low, high = [slice(None)] * 3, [slice(None)] * 3
-            low[axis], high[axis] = slice(None, -step), slice(step, None)
-            grown[tuple(low)] |= near[tuple(high)]
-            grown[tuple(high)] |= near[tuple(low)]
-        near = grown
-    return near
+    bright = between(image, (median + rim.beside_hu) / 2, median + rim.above_hu)
+    return grown(mask, spacing_mm, rim.within_mm, image, bright)

@@ -81,7 +81,7 @@ class PackedMask:
             return 0
         if self.aligned and other.aligned:
             mine, theirs = (m.rows[_inside((z, y, x), m.box)] for m in (self, other))
-            return _count(mine & theirs)
+            return count_bits(mine & theirs)
         return int(np.count_nonzero(self.content((z, y, x)) & other.content((z, y, x))))
 
     def crop(self) -> NDArray[np.bool_]:
@@ -127,7 +127,7 @@ class PackedMask:
     @property
     def voxels(self) -> int:
         """Number of True voxels."""
-        return _count(self.bits)
+        return count_bits(self.bits)
 
 
 def whole_bytes(x: slice, width: int) -> slice:
@@ -142,7 +142,8 @@ def _inside(box: Box, outer: Box) -> Box:
     return z, y, slice(x.start // 8, x.stop // 8)
 
 
-def _count(bits: NDArray[np.uint8]) -> int:
+def count_bits(bits: NDArray[np.uint8]) -> int:
+    """How many bits are set."""
     if _HAS_COUNT:
         return int(np.bitwise_count(bits).sum())
     return int(np.unpackbits(bits).sum())

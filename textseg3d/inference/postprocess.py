@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from textseg3d.errors import ModelError, PlansError
 from textseg3d.inference.enhanced import EnhancedRim, with_enhanced_rim
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import runs_of
+from textseg3d.inference.rims import below, half_is_below, reach_voxels, shaved
 from textseg3d.inference.runs import Runs
 from textseg3d.io.atomic import atomic_path
 from textseg3d.plans.jsonio import from_json, to_json
@@ -200,36 +200,9 @@ def without_soft_rim(
         image: [D, H, W], in HU.
         rim: how near, how soft.
     """
-    reach = [int((rim.within_mm + 1e-6) // mm) for mm in spacing_mm]
-    if not mask.bits.size or not any(reach):
+    if not mask.bits.size or not any(reach_voxels(spacing_mm, rim.within_mm)):
         return mask
-    crop = mask.crop()
-    values = image[mask.box][crop]
-    at = np.flatnonzero(crop)[values < rim.limit_hu(values)]
-    if not len(at):
-        return mask
-    soft = np.unravel_index(at, crop.shape)
-    z, y, x = (
-        slice(max(0, b.start - r), min(size, b.stop + r))
-        for b, r, size in zip(mask.box, reach, mask.shape)
-    )
-    inside = np.pad(mask.content((z, y, x)), [(r, r) for r in reach], "edge")
-    shift = [b.start - a.start + r for b, a, r in zip(mask.box, (z, y, x), reach)]
-    here = np.ravel_multi_index([i + s for i, s in zip(soft, shift)], inside.shape)
-    strides = [inside.shape[1] * inside.shape[2], inside.shape[2], 1]
-    flat, removed = inside.reshape(-1), np.zeros(len(here), bool)
-    for step in _steps(spacing_mm, rim.within_mm, reach):
-        left = np.flatnonzero(~removed)
-        removed[left] = ~flat[here[left] + int(np.dot(step, strides))]
-    crop.reshape(-1)[at[removed]] = False
-    return PackedMask.pack(mask.shape, mask.box, crop)
-
-
-def _steps(
-    spacing_mm: tuple[float, float, float], within_mm: float, reach: list[int]
-) -> list[tuple[int, ...]]:
-    """Steps in voxels to all neighbours within a distance, nearest first."""
-    ranges = [range(-r, r + 1) for r in reach]
-    far = {step: sum((s * mm) ** 2 for s, mm in zip(step, spacing_mm)) for step in product(*ranges)}
-    near = [step for step, square in far.items() if 0 < square <= (within_mm + 1e-6) ** 2]
-    return sorted(near, key=lambda step: far[step])
+    limit = rim.below_hu
+    if rim.beside_hu is not None and half_is_below(mask, image, 2 * limit - rim.beside_hu):
+        limit = rim.limit_hu(image[mask.box][mask.crop()])  # else the median is too high to count
+    return shaved(mask, spacing_mm, rim.within_mm, image, below(image, limit))
