@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.tokens import Token
 from textseg3d.text.knowledge import normalise
 
@@ -26,7 +27,8 @@ def without_repetitions(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token
         inner = tokens[at + 1 : end] if end is not None else ()
         repeats = bool(inner) and (_initials(kept, inner) or _sibling(kept, inner, lexicon))
         repeats = repeats or (bool(inner) and _same(kept, inner, lexicon))
-        repeats = repeats and _name_before(kept, lexicon) is not None
+        general = len(inner) == 1 and _general(inner[0]) and _general(kept[-1])
+        repeats = general or (repeats and _name_before(kept, lexicon) is not None)
         inside = end is not None and _inside(kept, inner, tokens[end + 1 : end + 4], lexicon)
         if end is None or not (repeats or inside):
             kept.append(tokens[at])
@@ -34,6 +36,12 @@ def without_repetitions(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token
         else:
             at = end + 1
     return kept
+
+
+def _general(token: Token) -> bool:
+    """Whether a word is a general head: "nodule (mass)"."""
+    cue = cue_table().match([token], 0)
+    return cue is not None and cue[1].kind == "generic"
 
 
 def _closing(tokens: Sequence[Token], at: int) -> int | None:

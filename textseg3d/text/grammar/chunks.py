@@ -24,9 +24,6 @@ from textseg3d.text.grammar.words import is_everyday
 from textseg3d.text.knowledge import Side, normalise
 
 _MODIFIERS = frozenset(("side", "size", "volume", "count", "order", "rank", "attr", "determiner"))
-_DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
-_DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
-_DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
 _BESIDE = frozenset(("anterior to", "posterior to", "lateral to", "medial to", "behind"))
 _BESIDE |= {"ventral to", "dorsal to", "in front of", "just behind", "superficial to"}
 _TOUCHING = frozenset(("adjacent to", "next to", "beside", "close to", "abutting", "bordering"))
@@ -34,7 +31,6 @@ _TOUCHING |= {"touching", "contacting", "immediately adjacent to", "directly adj
 _SPREADING = frozenset(("involving", "affecting", "traversing"))
 _PARTS = frozenset(("part", "portion", "segment", "division", "third", "section", "half"))
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
-_SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _ACROSS = frozenset(("wide", "deep", "thick", "in width", "in depth", "in thickness", "width"))
 _MORE = frozenset(("worse", "greater", "larger", "bigger", "more", "most", "predominantly"))
 _MORE |= {"mainly", "especially", "particularly", "predominant", "marked", "pronounced", "severe"}
@@ -177,7 +173,7 @@ class _Chunker(Scopes):
 
     def _compared(self, at: int) -> bool:
         """Whether a side only says where of both sides there is more."""
-        both = any(i.kind == "side" and i.value == "both" for i in self.items[:at])
+        both = any(i.kind == "side" and i.value == "both" for i in self.items)
         both = both or any("both" in phrase.words.sides for phrase in self.phrases)
         words = [word for i in self.items[max(0, at - 4) : at] for word in i.text.lower().split()]
         return both and not _MORE.isdisjoint(words)
@@ -192,8 +188,7 @@ class _Chunker(Scopes):
         second = next((kind for kind in earlier if kind in ("size", "mention", "generic")), "")
         if second == "size" and following is not None and following.text.lower() in _ACROSS:
             return  # "9 cm long, 4 cm wide"
-        if following is None or following.text.lower() not in _DISTANT | _SCANNING:
-            self.pending.sizes.append(item.value)
+        self.pending.sizes.append(item.value)
 
     def _on_volume(self, item: Item, at: int) -> None:
         self.pending.volumes.append(item.value.bounds)
@@ -238,6 +233,7 @@ class _Chunker(Scopes):
             self.links.discard("stranger")
         self.links.add(kind)
         self.connected = True
+        self.be &= kind not in ("and", "but")
 
     def _on_comma(self, item: Item, at: int) -> None:
         self._connect(item.kind, at)
@@ -372,6 +368,8 @@ class _Chunker(Scopes):
         if self.connected and not final and not sized and not behind:
             return
         last = self.phrases[-1]
+        if "without" in last.links and "comma" in self.links and self.phrases[1:]:
+            last = self.phrases[-2]  # "pneumothorax without effusion, right"
         own, rest = Words(sides=self.pending.sides, listed=self.pending.listed), self.pending
         if own.sides and self.links & {"and", "or"}:
             own.listed = True
@@ -409,6 +407,8 @@ class _Chunker(Scopes):
             phrase = self.phrases[at]
             if "after" in phrase.links:
                 continue
+            if at and "without" in phrase.links and "comma" in self.links:
+                continue  # "aneurysm without rupture, 5 cm"
             if phrase.finding:
                 return phrase
             row = is_level(phrase.mentions[-1]) and "in" not in phrase.links

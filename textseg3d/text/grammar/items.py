@@ -35,6 +35,17 @@ _PURPOSES |= {
     "mri",
     "ct",
 }
+_PURPOSES |= {
+    "scan",
+    "scans",
+    "scintigraphy",
+    "radiograph",
+    "radiographs",
+    "xray",
+    "x-ray",
+    "grading",
+}
+_SYMPTOMS = frozenset(("pain", "pains", "tenderness", "discomfort", "ache", "complaints", "trauma"))
 _PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
 
 
@@ -244,9 +255,11 @@ def on_topic(items: Sequence[Item]) -> list[Item]:
     for at in named:
         following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
         changes = following in ("change", "changes") and items[at].kind == "mention"
-        if following in _PURPOSES | _LOOKS or changes:
+        if following in _PURPOSES | _LOOKS | _SYMPTOMS or changes:
             dropped.add(at)
-    if len(dropped) == len(named):
+        if following in _SYMPTOMS and at and items[at - 1].kind == "side":
+            dropped.add(at - 1)
+    if dropped.issuperset(named):
         return list(items)
     return [
         replace(item, kind="filler") if at in dropped else item for at, item in enumerate(items)

@@ -9,7 +9,19 @@ from textseg3d.text.grammar import placing
 from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
 from textseg3d.text.grammar.parts import abnormal
-from textseg3d.text.grammar.placing import apposed, in_limb, made_of, plausible, said, usual
+from textseg3d.text.grammar.placing import (
+    again,
+    apposed,
+    bare,
+    ends_clause,
+    in_limb,
+    is_artifact,
+    made_of,
+    more_denied,
+    plausible,
+    said,
+    usual,
+)
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.sharing import distributed
 from textseg3d.text.grammar.words import read_tables
@@ -63,8 +75,8 @@ class Linker:
         found = [node for node in distributed(targets, self.refiner) if node.role == "target"]
         found = self._without_subject(found)
         for node in found:
-            node.words.denied &= self.closed
-        return [node for node in found if not _is_artifact(node)] or found
+            node.words.denied &= self.closed or any(other.negated for other in found)
+        return [node for node in found if not is_artifact(node)] or found
 
     def _without_subject(self, found: list[Node]) -> list[Node]:
         """Reads "Pancreas perfused, without evidence of necrosis." as the denial alone.
@@ -150,6 +162,9 @@ class Linker:
             else:
                 node.role = "excluded"
                 anchor.exclusions.append(node)
+        elif more_denied(self.nodes, node, previous):
+            node.negated = True
+            node.links = {*links, "without"}
         elif self._more_excluded(node, previous):
             node.role = "excluded"
             anchor.exclusions.append(node)
@@ -221,7 +236,7 @@ class Linker:
         anchor, words = self.anchor, node.words
         if anchor is None or not (node.finding and anchor.finding):
             return False
-        if "reading" in node.links or self._again(anchor, node):
+        if "reading" in node.links or again(anchor, node):
             return True
         if not node.uncertain:
             return False
@@ -231,12 +246,6 @@ class Linker:
             return False
         anchor.words.sizes += words.sizes  # "mass, most likely a meningioma, 31 mm"
         return True
-
-    def _again(self, anchor: Node, node: Node) -> bool:
-        """Whether "stroke with restricted diffusion" names the same thing twice."""
-        own, one = node.mention.forms, anchor.mention.forms
-        same = bool(own and one) and own[0].concept == one[0].concept
-        return same and node.links == {"with"} and not (node.words or node.before or node.negated)
 
     def _more_excluded(self, node: Node, previous: Node) -> bool:
         listed = bool(node.links) and node.links <= _LIST
@@ -248,8 +257,7 @@ class Linker:
 
     def _place(self, node: Node, previous: Node, targets: list[Node]) -> None:
         """An anatomical name behind a target: does it say where the target lies?"""
-        links = node.links
-        anchor = self.anchor
+        links, anchor = node.links, self.anchor
         if anchor is None:
             return
         if self._described(node):
@@ -297,7 +305,7 @@ class Linker:
                 return
             region = self._is_region(anchor, node)
             region |= self._unsided_pair(anchor) and (not links or self._part(anchor, node))
-            if apart and node.words.sides and region and node is self.nodes[-1]:
+            if apart and node.words.sides and region and ends_clause(self.nodes, node):
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
             self._shared_side(anchor, node)
@@ -383,13 +391,14 @@ class Linker:
         anchor = self.anchor
         if anchor is None:
             return
+        whole = targets[-2] if len(targets) > 1 and "without" in anchor.links else None
+        if whole and anchor.negated and whole.finding and not whole.negated:
+            anchor = whole if bare(whole) else anchor  # "nodule without fat in the right lung"
         owners = [anchor]
         listed = bool(anchor.links & _LIST) and (anchor.finding or bool(node.words.sides))
         listed = listed and "but" not in anchor.links
         for target in reversed(targets[:-1]):
-            bare = not (target.containers or target.before or target.words.sides)
-            bare = bare and said(target) in (None, "both")
-            if not (listed and target.finding == anchor.finding and bare):
+            if not (listed and target.finding == anchor.finding and bare(target)):
                 break
             near = self._is_region(target, node) or plausible(target, node, self.refiner)
             if target.finding and not near:
@@ -489,8 +498,3 @@ class Linker:
         if concept.category in ("region", "joint", "limb"):
             return True
         return concept.name in _AREAS and self._related(anchor, node)
-
-
-def _is_artifact(node: Node) -> bool:
-    """Whether a node is an artifact, which is not asked for beside other things."""
-    return bool(node.mention.forms) and node.mention.forms[0].concept == "artifact"

@@ -18,6 +18,12 @@ _WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
 _LINKING = frozenset(("filler", "determiner", "unknown"))
 _PARTS = frozenset(("wall", "rim", "septum", "septal", "septation", "cap", "cortical"))
 _REACH = 6
+_DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
+_DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
+_DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
+_SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
+_MARGINS = frozenset(("margin", "margins", "expansion", "expanded", "isotropic", "setup"))
+_QUALIFYING = frozenset(("attr", "side", "filler", "determiner", "count", "mention"))
 _MEASURED = frozenset(("measured", "sized", "extruded", "surrounded", "followed"))
 _MOVING = ("sion", "tion", "ment", "shift", "listhesis", "offset", "descent")
 
@@ -37,6 +43,9 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
             or _of_other(result, at)
             or _of_part(result, at)
             or _of_change(result, at)
+            or _apart(result, at)
+            or _of_margin(result, at)
+            or _of_place(result, at)
         ):
             result[at] = replace(item, kind="filler", value=None)
     return result
@@ -104,3 +113,32 @@ def _of_other(items: Sequence[Item], at: int) -> bool:
             return False
         strange |= item.kind == "unknown" and not is_everyday(item.text.lower())
     return False
+
+
+def _apart(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is how far away something is, or that of the scan: "5 mm slices"."""
+    return any(i.text.lower() in _DISTANT | _SCANNING for i in items[at + 1 : at + 2])
+
+
+def _of_margin(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is what is to be added around a thing: "with a margin of 5 mm"."""
+    words = [word for item in items[max(0, at - 3) : at] for word in item.text.lower().split(" ")]
+    while words and words[-1] in ("of", "by", "a", "an", "with"):
+        words.pop()
+    behind = [item.text.lower() for item in items[at + 1 : at + 2]]
+    return not _MARGINS.isdisjoint((*words[-1:], *behind))
+
+
+def _of_place(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is that of what the finding lies in: "thrombus in the 4 cm aneurysm"."""
+    place = at - 1
+    while place > 0 and items[place].kind in ("filler", "determiner", "side", "attr"):
+        place -= 1
+    inside = place > 0 and items[place].text.lower() in ("in", "within", "inside")
+    if not inside or not any(item.kind in ("mention", "generic") for item in items[:place]):
+        return False
+    place = at + 1
+    while place < len(items) and items[place].kind in _QUALIFYING:
+        place += 1
+    named = [item for item in items[at + 1 : place + 1] if item.kind in ("mention", "generic")]
+    return bool(named) and items[at + 1].kind != "filler"

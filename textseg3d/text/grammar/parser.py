@@ -14,9 +14,11 @@ from dataclasses import replace
 
 from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
+from textseg3d.text.grammar.adverbs import without_adverbs
 from textseg3d.text.grammar.assemble import targets_of
 from textseg3d.text.grammar.brackets import without_repetitions
 from textseg3d.text.grammar.chunks import chunk
+from textseg3d.text.grammar.clauses import without_sound_clauses
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
@@ -27,6 +29,7 @@ from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
 from textseg3d.text.grammar.relative import with_sides
 from textseg3d.text.grammar.repeats import without_repeats
+from textseg3d.text.grammar.rewriting import said_in_full
 from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
@@ -85,6 +88,7 @@ def parse_prompt(
     label = _label(text, tree)
     raw = tokenise(text.replace("_", " ") if label is None else text)
     tokens = without_repetitions(prepare(spelled_out(raw), lexicon), lexicon)
+    tokens = without_adverbs(tokens)
     for english in (False, True):  # "amigdala", which is none in English
         spelling = correct(tokens, lexicon, english=english)
         refiner = Refiner(lexicon)
@@ -132,7 +136,8 @@ def _read(
 ) -> tuple[list[PromptTarget], list[str]]:
     found: list[PromptTarget] = []
     ignored: list[str] = []
-    for sentence in chunk(with_sides(tag(spelling.tokens, lexicon), lexicon), lexicon):
+    items = said_in_full(with_sides(tag(spelling.tokens, lexicon), lexicon), lexicon)
+    for sentence in chunk(without_sound_clauses(items, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
         linked = Linker(nodes, refiner, sentence.closed).link()
@@ -151,7 +156,7 @@ def _sensible(found: list[PromptTarget], ignored: Sequence[str]) -> list[PromptT
 def _with_size_only(sentence: Sentence) -> list[Phrase]:
     """The phrases of a sentence; a bare size ("> 3 cm") stands for any structure of that size."""
     unknown = any(not is_everyday(w.lower()) for w in sentence.ignored if w.isalpha())
-    if sentence.phrases or not sentence.leftover.sizes or unknown:
+    if sentence.phrases or not sentence.leftover.sizes or unknown or sentence.ignored[1:]:
         return sentence.phrases
     words = sentence.leftover
     return [Phrase([Mention((), "structure", True, text="")], set(), words)]

@@ -110,3 +110,40 @@ def sound_together(found: Sequence[Node]) -> int:
         count += 1
     last = found[count - 1].words.attributes if found else []
     return count if any(attribute.value in _HEALTHY for attribute in last) else 1
+
+
+def bare(target: Node) -> bool:
+    """Whether nothing says yet where a target lies."""
+    placed = target.containers or target.before or target.words.sides
+    return not placed and said(target) in (None, "both")
+
+
+def ends_clause(nodes: Sequence[Node], node: Node) -> bool:
+    """Whether a node is the last one of its clause."""
+    at = next(at for at, other in enumerate(nodes) if other is node)
+    return not nodes[at + 1 :] or "but" in nodes[at + 1].links
+
+
+def more_denied(nodes: Sequence[Node], node: Node, previous: Node) -> bool:
+    """Whether a list of denied findings goes on: "without ascites or varices"."""
+    if not (previous.negated and "without" in previous.links and node.finding):
+        return False
+    own = node.words.determiner or node.words.sizes or node.words.sides or node.words.count
+    at = next(at for at, other in enumerate(nodes) if other is node)
+    links = node.links
+    while links == {"comma"} and at + 1 < len(nodes):
+        at += 1
+        links = nodes[at].links
+    return links in ({"or"}, {"comma", "or"}) or (node.links == {"and"} and not own)
+
+
+def again(anchor: Node, node: Node) -> bool:
+    """Whether "stroke with restricted diffusion" names the same thing twice."""
+    own, one = node.mention.forms, anchor.mention.forms
+    same = bool(own and one) and own[0].concept == one[0].concept
+    return same and node.links == {"with"} and not (node.words or node.before or node.negated)
+
+
+def is_artifact(node: Node) -> bool:
+    """Whether a node is an artifact, which is not asked for beside other things."""
+    return bool(node.mention.forms) and node.mention.forms[0].concept == "artifact"

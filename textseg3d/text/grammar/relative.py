@@ -11,6 +11,8 @@ from textseg3d.text.grammar.lexicon import Lexicon
 _OTHER = {"left": "right", "right": "left"}
 _EFFECTS = frozenset(("upstream", "downstream", "resulting", "resultant", "consequent"))
 
+_AFTER = frozenset(("upstream", "downstream"))
+
 
 def with_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items with "same" and "opposite" as the side that they mean after the last one said.
@@ -22,6 +24,9 @@ def with_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     for at, item in enumerate(items):
         if item.text.lower() in _EFFECTS and _paired(items[at + 1 : at + 2], lexicon):
             items[at] = replace(item, kind="relative", value="same")
+        behind = items[at + 1] if at + 1 < len(items) else item
+        if behind.text.lower() in _AFTER and _paired([item], lexicon):
+            items[at : at + 2] = [replace(behind, kind="relative", value="same"), item]
     last: str | None = None
     result: list[Item] = []
     for at, item in enumerate(items):

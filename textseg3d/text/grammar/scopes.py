@@ -13,6 +13,9 @@ _POLITE = ("please", "could", "would", "can", "may", "might i", "shall", "will",
 
 
 _DOUBTED = frozenset(("possible", "probable", "likely", "questionable", "suspected"))
+_PROVEN = frozenset(("confirmed", "proven", "established", "verified"))
+_AGAINST = frozenset(("versus", "vs", "over", "than"))
+_NONE_OF = ("none of", "none of the", "none of them", "none of which", "none of these")
 _HAVING = frozenset(("show", "contain", "have", "demonstrate", "reveal", "exhibit", "harbor"))
 _HAVING |= {"harbour", "display", "lacks", "shows", "contains", "showing", "containing"}
 
@@ -60,13 +63,23 @@ class Scopes(Ahead, ABC):
         if self._change_follows(at):
             return
         excludes = self.phrases and not self.negation and not self.be
-        if excludes and not self.links & {"comma", "and", "or", "but", "has"}:
+        if excludes and not self.links & {"comma", "and", "or", "but", "has", "colon"}:
             self._connect("without", at)
             return
         self._negate(at)
 
     def _on_neg_pre(self, item: Item, at: int) -> None:
         text = item.text.lower()
+        following = self._next(at, ())
+        if following is not None and (
+            following.kind == "compare" or "than" in following.text.lower().split(" ")
+        ):
+            return  # "no smaller than before"
+        if text in _NONE_OF and not self._name_follows(at) and self.phrases:
+            if self._only_size_follows(at):
+                self._invert_size(at)
+            self.not_next = True  # "none of which is calcified"
+            return
         if text in ("free of", "clear of", "free from") and not self.connected:
             self._on_without(item, at)
         elif text == "none" and self._next(at, ()) is not None and self._only_size_follows(at):
@@ -108,10 +121,14 @@ class Scopes(Ahead, ABC):
             if self._only_size_follows(at):
                 self._invert_size(at)
                 return
-            if any(other.kind == "side" for other in self.items[at + 1 :]):
+            last = self.phrases[-1]
+            other_side = any(other.kind == "side" for other in self.items[at + 1 :])
+            if other_side and (last.words.sides or last.own_sides() or last.words.sizes):
                 self.stranger = self.connected = True  # "nodule on the right, none on the left"
                 return
         for phrase in self._segment():
+            if phrase.uncertain and item.text.lower().split(" ")[-1] in _PROVEN:
+                continue  # "suspected, not confirmed"
             phrase.negated, phrase.uncertain = True, False
         self.connected = True
 
@@ -134,14 +151,18 @@ class Scopes(Ahead, ABC):
             self._on_neg_post(item, at)
 
     def _on_unc_pre(self, item: Item, at: int) -> None:
-        if item.text.lower() in ("versus", "vs"):
+        if self.negation and self.fresh and not self.links & {"comma", "but"}:
+            return  # "nothing that looks like a fracture"
+        if item.text.lower().split(" ")[-1] in _AGAINST:
             if not self._name_follows(at):
                 return  # "22 mm versus 20 mm"
             self._flush(final=False)
             for phrase in self.phrases[-1:]:
                 phrase.uncertain = not phrase.negated  # "left atelectasis versus pneumonia"
-                if not any(other.kind == "side" for other in self.items[at:]):
-                    self.connected = True
+                self.connected = True
+                if any(other.kind == "side" for other in self.items[at:]):
+                    self.links.add("or")
+                else:
                     self.pending.sides = list(phrase.words.sides or phrase.own_sides())
         if item.text.lower() in _DOUBTED and self._placed(at):
             self._on_unc_any(item, at)  # "pneumonia possible in the right lower lobe"
@@ -192,8 +213,11 @@ class Scopes(Ahead, ABC):
             self._on_unc_pre(item, at)
         elif not self.question and not any(_asks(item) for item in self.items):
             self._flush(final=True)
+            doubted = [phrase for phrase in self.phrases if phrase.finding]
+            apart = doubted and any(p.links & {"comma"} for p in doubted) and not doubted[0].words
             for phrase in self.phrases:
                 phrase.uncertain = not phrase.negated
+                phrase.cued |= bool(apart) and phrase.finding  # "soft tissue, lymphoma?"
 
     def _on_historical(self, item: Item, at: int) -> None:
         if self._name_follows(at):

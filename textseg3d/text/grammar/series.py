@@ -75,6 +75,8 @@ def _levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
     if at + 2 >= len(tokens) or tokens[at + 1].norm not in _TO:
         return None
     first, last = (_LEVEL.fullmatch(tokens[at + step].norm) for step in (0, 2))
+    if first is not None and last is None and _short(tokens[at : at + 4], first):
+        last = _LEVEL.fullmatch(first[1] + tokens[at + 2].norm)  # "T4-8"
     if first is None or last is None:
         return None
     names = list(_vertebrae(first[1], int(first[2]), last[1], int(last[2])))
@@ -93,6 +95,15 @@ def _levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
         return at + 3, _joined(tokens[at], _spine(names, False, False))
     end = at + 3 + (behind in _DISCS) + (behind == "intervertebral")
     return end, _joined(tokens[at], [[a, b, "disc"] for a, b in pairwise(names)])
+
+
+def _short(tokens: Sequence[Token], first: re.Match[str]) -> bool:
+    """Whether a number behind a level and a dash is a level, too, and not a size: "T4-8"."""
+    dash, number = tokens[1], tokens[2]
+    touching = tokens[0].end == dash.start and dash.end == number.start
+    sized = len(tokens) > 3 and tokens[3].norm in ("mm", "cm", "x", "weighted", "%")
+    plain = dash.norm == "-" and number.kind == "number" and number.norm.isdigit()
+    return touching and plain and not sized and int(number.norm) > int(first[2]) + 1
 
 
 def _possible(level: re.Match[str]) -> bool:

@@ -49,10 +49,12 @@ def _share_head(place: Node, node: Node, refiner: Refiner) -> None:
     _, _, head = node.mention.surface.partition(" ")
     if not (node.finding and head):
         return
-    form = refiner.composed(
-        replace(node.mention, surface=head, forms=()),
-        refiner.concept(place.mention.forms[0]),
-    )
+    form = next(iter(refiner.lexicon.get(f"{place.mention.surface} {head}")), None)
+    if form is None or refiner.concept(form).kind != "finding":
+        form = refiner.composed(
+            replace(node.mention, surface=head, forms=()),
+            refiner.concept(place.mention.forms[0]),
+        )
     generic = cue_table().values.get((head,))
     if form is not None:
         place.mention = replace(

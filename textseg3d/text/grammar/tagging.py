@@ -116,7 +116,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 items.extend([Item("and", None, "and")] if number else [])
                 items.append(Item("mention", one, _text(tokens, at, one.end)))
             at = named[0].end
-    described = without_pieces(_describing(_likened(items, lexicon)), lexicon)
+    described = without_pieces(_describing(_likened(items, lexicon), lexicon), lexicon)
     return shared_fronts(shared_heads(_without_vague_heads(described, lexicon), lexicon), lexicon)
 
 
@@ -216,7 +216,15 @@ def _likened(items: list[Item], lexicon: Lexicon) -> list[Item]:
     return result
 
 
-def _describing(items: list[Item]) -> list[Item]:
+def _told_behind(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
+    """Whether a participle behind a comma tells how a finding looks: "plaques, calcified"."""
+    behind = items[at + 1].kind if at + 1 < len(items) else "stop"
+    before = items[at - 1].kind if at else ""
+    alone = before == "comma" and behind in ("stop", "but") and items[at].text.endswith("ed")
+    return alone and any(i.kind == "mention" and lexicon.is_finding(i.value) for i in items[:at])
+
+
+def _describing(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Reads names that also describe ("dilated") as such before a name and after "is"."""
     result = list(items)
     for at, item in enumerate(items):
@@ -224,7 +232,7 @@ def _describing(items: list[Item]) -> list[Item]:
             continue
         after = next((i.kind for i in items[_row_end(items, at) :] if i.kind not in _BETWEEN), "")
         before = next((i.kind for i in reversed(items[:at]) if i.kind not in _BETWEEN), "")
-        if after in ("mention", "generic") or before == "be":
+        if after in ("mention", "generic") or before == "be" or _told_behind(items, at, lexicon):
             result[at] = Item("attr", item.attr, item.text)
     return result
 
@@ -272,6 +280,10 @@ def apart(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> M
     while first < match.end - 1 and lexicon.side_of(fold(tokens[first].norm)) is not None:
         first += 1
     rest = lexicon.match(tokens, first)
+    thing = lexicon.match(tokens[: match.end], first)
+    part = thing is not None and thing.end == match.end and not lexicon.is_finding(thing)
+    if part and rest is not None and rest.end > match.end and lexicon.is_finding(rest):
+        return None  # "dilated left ureter stone"
     if rest is None or rest.end != match.end or not _is_head(rest, lexicon):
         return match
     if not lexicon.is_finding(rest) and cue[1].value[0] != "extent":
@@ -317,6 +329,10 @@ def _shortened(
     for start in range(at + 1, cue[0]):
         if start in quantities:
             return cue_table().match(tokens[:start], at)
+    if cue[1].kind == "exclude" and tokens[cue[0] - 1].norm == "not":
+        after = cue_table().match(tokens, cue[0] - 1)
+        if after is not None and after[1].kind in ("neg_post", "unc_post", "unc_pre", "neg_pre"):
+            return cue_table().match(tokens[: cue[0] - 1], at)  # "looked for but not found"
     return cue
 
 

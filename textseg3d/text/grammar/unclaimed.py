@@ -44,7 +44,7 @@ def completed(
     concept = refiner.tree.concept(target.concept) if target.concept in refiner.tree else None
     if concept is not None and concept.kind != "finding":
         return [target]
-    words = {word for item in items for word in item.text.lower().split(" ")}
+    words = {word for item in _unbracketed(items) for word in item.text.lower().split(" ")}
     kinds = {item.kind for item in items}
     past = any(item.kind == "mention" and item.text.lower().startswith(_POST) for item in items)
     sides = set() if past or kinds & _APART or words & _SOUND else _sides(items)
@@ -57,6 +57,18 @@ def completed(
     if target.size_mm is None and not (kinds & _OTHERS or words & _FROM):
         target = _sized(target, items)
     return [target]
+
+
+def _unbracketed(items: Sequence[Item]) -> list[Item]:
+    """The items without those in brackets: "26 mm (prior exam 26 mm)"."""
+    kept: list[Item] = []
+    depth = 0
+    for item in items:
+        depth += item.text in ("(", "[")
+        if not depth:
+            kept.append(item)
+        depth -= item.text in (")", "]") and depth > 0
+    return kept
 
 
 def _sized(target: PromptTarget, items: Sequence[Item]) -> PromptTarget:

@@ -50,13 +50,26 @@ _NOT: tuple[str, ...] = (
 _NOT += ("are no longer",)
 
 
+_STILL: tuple[str, ...] = ("has not", "have not", "had not", "not", "never", "is not", "are not")
+_STILL += ("not yet", "has not yet", "have not yet", "has never", "not completely")
+_STILL += ("has not completely", "have not completely", "not fully", "has not fully")
+_STILL += ("not entirely", "has not entirely", "failed to", "has failed to", "incompletely")
+_STILL += ("has incompletely", "partially", "has partially", "nearly", "almost", "partly")
+_GONE: tuple[str, ...] = ("resolved", "disappeared", "cleared", "healed", "gone", "vanished")
+_GONE += ("been removed", "been resected", "removed", "resected", "resolve", "absent", "negative")
+
 _REMAINS = ("is", "are", "remains", "remain", "would be", "could be", "may be", "as")
 _CONSIDERED: tuple[str, ...] = (
     "a differential consideration",
     "a differential diagnosis",
     "a differential",
 )
-_CONSIDERED += ("a diagnostic consideration", "a diagnostic possibility", "an alternative")
+_CONSIDERED += (
+    "a consideration",
+    "a diagnostic consideration",
+    "a diagnostic possibility",
+    "an alternative",
+)
 _CONSIDERED += ("one consideration", "a possible explanation", "a possible diagnosis")
 _CONSIDERED += ("the leading consideration", "the main differential", "on the differential")
 _CONSIDERED += ("within the differential", "among the differentials", "a concern", "of concern")
@@ -91,6 +104,8 @@ def cue_phrases() -> Table:
     table["neg_post"] += [" ".join(words) for words in product(_NOT, _SEEN)]
     table["unc_post"] += [" ".join(words) for words in product(_REMAINS, _CONSIDERED)]
     table["unc_post"] += [" ".join(words) for words in product(_MODAL, _ASSUMED)]
+    table["filler"] = [" ".join(words) for words in product(_STILL, _GONE)]
+    table["filler"] += ["unresolved", "non resolving", "nonresolving", "not absent"]
     table["unc_cannot"] = [" ".join(words) for words in product(_CANNOT, _RULE_OUT)]
     return table
 

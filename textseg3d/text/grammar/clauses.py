@@ -1,0 +1,124 @@
+"""Clauses that only say what is well, as in "Left pneumothorax. Right lung is clear".
+
+Beside a finding such a clause asks for nothing, so it is left out; what is denied behind it lies in
+what it names ("Liver and spleen unremarkable, no lesion").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "clear"))
+_SOUND |= {"normally", "unaffected", "spared", "uninvolved", "within normal limits"}
+_SOUND |= {"nothing of note", "nothing abnormal", "healthy", "normal in size", "normal sized"}
+_SOUND |= {
+    "of normal size",
+    "of normal caliber",
+    "of normal calibre",
+    "of normal appearance",
+    "normal size",
+    "unobstructed",
+    "uneventful",
+}
+_NAMES = ("mention", "generic", "tail")
+_HARMLESS = frozenset(("mention", "side", "filler", "determiner", "attr", "unknown", "be", "and"))
+_HARMLESS |= {"in", "colon", "has", "count", "comma", "or"}
+_SETTING = ("leave", "keep")
+_MILD = ("position", "aspect", "chronicity")
+_DENYING = ("neg_pre", "without", "neg_any")
+
+
+def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items of a text, clauses that only call a structure normal made fillers.
+
+    Those before a denial become its subject: "Aorta of normal calibre with no dissection".
+    """
+    result = list(items)
+    found = any(_finding(item, lexicon) for item in result)
+    spans = _spans(result)
+    for number, (start, end) in enumerate(spans):
+        clause = result[start:end]
+        others = [*result[:start], *result[end:]]
+        aside = _set_aside(clause) and any(item.kind == "mention" for item in others)
+        sound = found and any(_finding(i, lexicon) for i in others) and _sound(clause, lexicon)
+        if not aside and not sound:
+            continue
+        named = number + 1 < len(spans) and any(item.kind == "mention" for item in clause)
+        if named and _denied(result, end, spans[number + 1], lexicon):
+            _as_subject(result, start, end)
+            continue
+        for at in range(start, end):
+            result[at] = replace(result[at], kind="filler", value=None, text="")
+    return result
+
+
+def _finding(item: Item, lexicon: Lexicon) -> bool:
+    return item.kind in ("generic", "tail") or (
+        item.kind == "mention" and lexicon.is_finding(item.value)
+    )
+
+
+def _spans(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """The clauses as (first, behind the last); "with no" and "and no" begin one, too."""
+    spans, start = [], 0
+    for at, item in enumerate(items):
+        if item.kind in ("but", "stop") or (item.kind == "comma" and item.text != "("):
+            spans.append((start, at))
+            start = at + 1
+        elif item.kind in _DENYING and at > start and item.text.lower().split(" ")[0] != "without":
+            joined = items[at - 1].kind == "and"
+            spans.append((start, at - joined))
+            start = at
+    spans.append((start, len(items)))
+    return spans
+
+
+def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a clause names structures or a side and says nothing but that they are normal."""
+    if clause and clause[0].text.lower().split(" ")[0] in ("compared", "unlike"):
+        clause = [item for item in clause if item.kind != "with"]
+    named = [item for item in clause if item.kind in ("mention", "side")]
+    if not named or any(item.kind not in _HARMLESS or _finding(item, lexicon) for item in clause):
+        return False
+    if any(
+        item.kind == "attr" and not _well(item) and item.value[0] not in _MILD for item in clause
+    ):
+        return False
+    words = {word for item in clause for word in item.text.lower().split(" ")}
+    return any(map(_well, clause)) and "otherwise" not in words
+
+
+def _well(item: Item) -> bool:
+    return item.kind in ("attr", "unknown", "filler") and item.text.lower() in _SOUND
+
+
+def _set_aside(clause: Sequence[Item]) -> bool:
+    """Whether a clause says what is not asked for: "leave the left knee alone"."""
+    words = [item.text.lower() for item in clause]
+    return bool(words) and words[0] in _SETTING and words[-1] in ("alone", "out", "untouched")
+
+
+def _denied(items: Sequence[Item], at: int, span: tuple[int, int], lexicon: Lexicon) -> bool:
+    """Whether the next clause denies a finding and names no place of its own."""
+    if at < len(items) and items[at].kind == "stop":
+        return False
+    clause = items[span[0] : span[1]]
+    told = [item for item in clause if item.kind not in ("filler", "determiner", "be")]
+    if not told or told[0].kind not in _DENYING:
+        return False
+    names = [item for item in clause if item.kind in _NAMES]
+    return bool(names) and all(_finding(item, lexicon) for item in names)
+
+
+def _as_subject(items: list[Item], start: int, end: int) -> None:
+    """Makes a clause the heading of the next one: "Liver and spleen: no lesion"."""
+    last = max(at for at in range(start, end) if items[at].kind == "mention")
+    for at in range(start, end):
+        if items[at].kind not in ("mention", "side", "and", "determiner") or at > last:
+            items[at] = replace(items[at], kind="filler", value=None)
+    place = end if end < len(items) and items[end].kind in ("comma", "but", "and") else end - 1
+    items[place] = replace(items[place], kind="colon", value=None)

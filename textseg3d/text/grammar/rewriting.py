@@ -1,0 +1,197 @@
+"""What a text says in a short way, said in full: "stones: right 4 mm, left 7 mm"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon, Match
+
+_SIDES = ("left", "right")
+_BETWEEN = frozenset(("filler", "determiner", "attr", "count", "order", "rank"))
+_MOVED = frozenset(("displaced", "deviated", "shifted", "pushed", "displaces", "displacing"))
+_MOVED |= {"deviates", "deviating", "shifts", "shifting", "pushes", "pushing", "bowed", "drawn"}
+_MOVED |= {"displace", "deviate", "pulled", "pulls", "pulling", "rotated", "bowing"}
+_DONE = frozenset(("displaced", "deviated", "shifted", "pushed", "compressed", "effaced", "by"))
+_DONE |= {"indented", "encased", "surrounded", "abutted", "distorted", "bowed", "elevated"}
+_QUALIFYING = frozenset(("filler", "determiner", "side", "attr", "size", "count"))
+_TOWARDS = frozenset(("to", "towards", "toward"))
+_REPEATED = frozenset(("comma", "and", "but", "colon", "filler", "unknown", "be", "determiner"))
+_REPEATED |= {"side", "size", "count", "in", "attr", "tail"}
+
+
+def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items of a text with its short ways of saying things spelled out."""
+    result = _named_again(items, lexicon)
+    result = _alternatives(result, lexicon)
+    result = _without_directions(result, lexicon)
+    result = _moved_by(result, lexicon)
+    result = _neither(result, lexicon)
+    result = _causes(result, lexicon)
+    return _each_side(result, lexicon)
+
+
+def _finding(item: Item, lexicon: Lexicon) -> bool:
+    return item.kind == "generic" or (item.kind == "mention" and lexicon.is_finding(item.value))
+
+
+def _named_again(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "its right counterpart" and "the right one shows" as the structure named before."""
+    result = list(items)
+    last: Item | None = None
+    for at, item in enumerate(result):
+        if item.kind == "mention" and not lexicon.is_finding(item.value):
+            last = item
+        before = result[at - 1].kind if at else ""
+        behind = result[at + 1].kind if at + 1 < len(result) else ""
+        again = item.text.lower() in ("counterpart", "counterparts")
+        again |= item.text.lower() in ("one", "ones") and behind in ("has", "with")
+        if last is None or not again or before != "side":
+            continue
+        match: Match = last.value
+        if all(form.side in (None, "both") for form in match.forms):
+            forms = tuple(form._replace(side=None) for form in match.forms)
+            result[at] = replace(last, value=match._replace(forms=forms, sides=()))
+    return result
+
+
+def _alternatives(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "either a lipoma or a liposarcoma" as a doubt about both."""
+    result = list(items)
+    for at, item in enumerate(result):
+        if item.kind != "side" or item.text.lower() != "either":
+            continue
+        behind = [i for i in result[at + 1 :] if i.kind not in _BETWEEN]
+        stops = (n for n, i in enumerate(behind) if i.kind in ("stop", "but"))
+        joined = any(i.kind == "or" for i in behind[: next(stops, len(behind))])
+        if joined and behind and _finding(behind[0], lexicon):
+            result[at] = replace(item, kind="unc_pre", value=None)
+    return result
+
+
+def _without_directions(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Leaves out where something is moved to: "trachea displaced to the left by a goiter"."""
+    result = list(items)
+    for at, item in enumerate(result):
+        if item.text.lower() not in _TOWARDS or item.kind not in ("in", "near", "filler"):
+            continue
+        place = at + 1
+        while place < len(result) and result[place].kind in ("filler", "determiner"):
+            place += 1
+        if place >= len(result) or result[place].kind != "side":
+            continue
+        following = result[place + 1 : place + 2]
+        named = bool(following) and following[0].kind in ("mention", "generic", "attr", "unknown")
+        words = {word for i in result[max(0, at - 6) : at] for word in i.text.lower().split(" ")}
+        others = any(_finding(i, lexicon) for i in result)
+        if named or not others or _MOVED.isdisjoint(words):
+            continue
+        for moved in range(at, place + 1):
+            result[moved] = replace(result[moved], kind="filler", value=None)
+    return result
+
+
+def _moved_by(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Leaves out what a finding moves: "trachea displaced by a goiter" asks for the goiter."""
+    result = list(items)
+    for at, item in enumerate(result):
+        if item.text.lower().split(" ")[-1] not in _DONE:
+            continue
+        behind = at + 1
+        while behind < len(result) and result[behind].kind in _QUALIFYING:
+            behind += 1
+        words = {i.text.lower() for i in result[at:behind]}
+        by = "by" in words or item.text.lower().endswith(" by")
+        before = at - 1
+        while before > 0 and result[before].kind in ("be", "filler", "attr", "unknown"):
+            before -= 1
+        thing = result[before] if before >= 0 else item
+        told = behind < len(result) and _finding(result[behind], lexicon)
+        if not (by and told) or thing.kind != "mention" or lexicon.is_finding(thing.value):
+            continue
+        start = before
+        while start > 0 and result[start - 1].kind in ("side", "attr", "determiner", "filler"):
+            start -= 1
+        if any(i.kind != "filler" for i in result[max(0, start - 1) : start] if i.kind != "stop"):
+            continue  # "cyst of the kidney displaced by …"
+        for moved in range(start, at + 1):
+            result[moved] = replace(result[moved], kind="filler", value=None, text="")
+    return result
+
+
+def _neither(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "neither kidney" as both, and "neither grown nor shrunk" as no denial."""
+    result: list[Item] = []
+    for at, item in enumerate(items):
+        result.append(item)
+        if item.text.lower() not in ("neither", "neither of"):
+            continue
+        behind = [i for i in items[at + 1 :] if i.kind not in ("filler", "determiner")]
+        first = behind[0] if behind else None
+        if first is None:
+            continue
+        if first.kind == "change" or (first.kind == "attr" and first.value[0] == "chronicity"):
+            result[-1] = replace(item, kind="filler")
+        elif first.kind == "mention" and not lexicon.is_finding(first.value):
+            form = first.value.forms[0]
+            paired = lexicon.tree.concept(form.concept).side_rule == "paired"
+            listed = len(behind) > 1 and behind[1].kind in ("or", "and", "comma")
+            if paired and form.side is None and not first.value.sides and not listed:
+                result.append(Item("side", "both", item.text))
+    return result
+
+
+def _causes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "shift from a right pneumothorax" as two findings, the second one with its side."""
+    result = list(items)
+    earlier = False
+    for at, item in enumerate(result):
+        if item.kind in ("stop", "but"):
+            earlier = False
+        if _finding(item, lexicon):
+            name = item.value.forms[0].concept if item.kind == "mention" else item.value
+            earlier = "metasta" not in name
+        if not earlier or item.kind != "in" or item.text.lower() != "from":
+            continue
+        place = at + 1
+        while place < len(result) and result[place].kind in ("determiner", "side", *_BETWEEN):
+            place += 1
+        told = {i.kind for i in result[at + 1 : place]} & {"determiner", "side"}
+        if told and place < len(result) and _finding(result[place], lexicon):
+            result[at] = replace(item, kind="with")
+    return result
+
+
+def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "stones: right 4 mm, left 7 mm" as a right one and a left one."""
+    result: list[Item] = []
+    at = 0
+    while at < len(items):
+        item = items[at]
+        result.append(item)
+        at += 1
+        if not _finding(item, lexicon) or (item.kind == "mention" and item.value.sides):
+            continue
+        if len(result) > 1 and result[-2].kind == "side":
+            continue
+        end = at
+        while end < len(items) and items[end].kind in _REPEATED:
+            end += 1
+        closed = end == len(items) or items[end].kind == "stop"
+        told = [i for i in items[at:end] if i.kind in ("side", "size")]
+        kinds = [i.kind for i in told]
+        half = len(told) // 2
+        rows = (["side", "size"] * half, ["size", "side"] * half)
+        sides = [i.value for i in told if i.kind == "side"]
+        if not closed or half < 2 or kinds not in rows or set(sides) != set(_SIDES):
+            continue
+        if len(sides) != 2:
+            continue
+        result.pop()
+        sizes = [i for i in told if i.kind == "size"]
+        for number, side in enumerate(i for i in told if i.kind == "side"):
+            result += [Item("and", None, "and")] if number else []
+            result += [side, item, sizes[number]]
+        at = end
+    return result
