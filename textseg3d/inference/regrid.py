@@ -86,9 +86,13 @@ def mask_of_planes(
         return PackedMask.empty(shape)
     wide = whole_bytes(box[2], shape[2])
     around = box[2].start - wide.start, wide.stop - box[2].stop
-    crop = _decided([m.part(s) for m, s in zip(maps, box)], logits, positive, around)
-    z, y, x = *box[:2], wide
-    return PackedMask.pack(shape, (slice(z.start + first, z.stop + first), y, x), crop)
+    rows = _decided([m.part(s) for m, s in zip(maps, box)], logits, positive, around)
+    z, y = box[:2]
+    there = slice(z.start + first, z.stop + first), y, wide
+    width = wide.stop - wide.start
+    if not width % 8:
+        return PackedMask(shape, there, rows.ravel())
+    return PackedMask.pack(shape, there, np.unpackbits(rows, axis=2, count=width).view(bool))
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,46 @@ class AxisCells:
         return cls(axis_map.low[first], axis_map.high[first], out, axis_map.weight[out])
 
 
+@dataclass(frozen=True)
+class _Bytes:
+    """The bytes of a packed row into which the output samples of each cell along x go.
+
+    Attributes:
+        first: of each cell [n].
+        bits: uint8 [k, bytes, n], the bit of each output sample in the first byte and the next.
+        apart: cells so many apart have no byte in common.
+    """
+
+    first: NDArray[np.int64]
+    bits: NDArray[np.uint8]
+    apart: int
+
+    @classmethod
+    def of(cls, cells: AxisCells) -> _Bytes:
+        """Of output samples ``cells.out``."""
+        first = cells.out[:, 0] // 8
+        byte = cells.out // 8 - first[:, None]
+        count = int(byte.max()) + 1
+        bit = np.uint8(128) >> (cells.out % 8).astype(np.uint8)
+        bits = np.where(byte == np.arange(count)[:, None, None], bit, np.uint8(0))
+        apart = 1
+        while (first[apart:] - first[:-apart] < count).any():
+            apart += 1
+        return cls(first, np.ascontiguousarray(bits.transpose(2, 0, 1)), apart)
+
+
 def _decided(
     maps: list[AxisMap],
     logits: NDArray[Float],
     positive: NDArray[np.bool_],
     around: tuple[int, int],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.uint8]:
     """Whether each output is positive; interpolates only in cells whose corners disagree.
 
     ``around`` is how many columns of False there are to be before and after.
+
+    Returns:
+        Packed rows, filled up to whole bytes [z, y, x / 8].
     """
     first = [int(m.low[0]) for m in maps]
     part = tuple(slice(f, int(m.high[-1]) + 1) for f, m in zip(first, maps))
@@ -139,15 +174,12 @@ def _decided(
         low, high = ((slice(None),) * axis + (s,) for s in (slice(-1), slice(1, None)))
         every[low] &= every[high]
         some[low] |= some[high]
-    crop = np.pad(every.take(maps[2].low, 2), [(0, 0), (0, 0), around])
-    for axis in (1, 0):  # rows and planes are copied whole
-        crop = crop.take(maps[axis].low, axis)
+    rows = np.packbits(np.pad(every.take(maps[2].low, 2), [(0, 0), (0, 0), around]), axis=2)
+    for axis in (1, 0):
+        rows = rows.take(maps[axis].low, axis)
     cells = [AxisCells.of(m) for m in maps]
-    cells[2] = replace(cells[2], out=cells[2].out + around[0])
-    kind = np.int32 if crop.size < 2**31 else np.int64  # the smaller one is twice as fast
-    tables = [
-        (np.ascontiguousarray(c.out.T, dtype=kind), np.ascontiguousarray(c.weight.T)) for c in cells
-    ]
+    columns = _Bytes.of(replace(cells[2], out=cells[2].out + around[0]))
+    tables = [(np.ascontiguousarray(c.out.T), np.ascontiguousarray(c.weight.T)) for c in cells]
     some ^= every
     mixed = some
     for axis, c in enumerate(cells):
@@ -155,12 +187,16 @@ def _decided(
             mixed = mixed[(slice(None),) * axis + (slice(len(c.low)),)]
         else:
             mixed = mixed.take(c.low, axis)
-    where = np.unravel_index(np.flatnonzero(mixed), mixed.shape)
     values = np.ascontiguousarray(logits[part])
-    for begin in range(0, len(where[0]), _CELLS):
-        chosen = [w[begin : begin + _CELLS] for w in where]
-        _interpolate(cells, tables, chosen, values, crop)
-    return crop
+    for turn in range(columns.apart):
+        own = mixed[:, :, turn :: columns.apart]
+        at_z, at_y, at_x = np.unravel_index(np.flatnonzero(own), own.shape)
+        at_x = at_x * columns.apart + turn
+        for begin in range(0, len(at_z), _CELLS):
+            chosen = [w[begin : begin + _CELLS] for w in (at_z, at_y, at_x)]
+            found = _interpolate(cells, tables, chosen, values)
+            _enter(columns, tables, chosen, found, rows)
+    return rows
 
 
 def _interpolate(
@@ -168,11 +204,11 @@ def _interpolate(
     tables: list[tuple[NDArray[Any], NDArray[Float]]],
     chosen: list[NDArray[np.int64]],
     values: NDArray[Float],
-    crop: NDArray[np.bool_],
-) -> None:
-    """Decide the outputs of some cells; multiplications and additions as in :func:`_planes`.
+) -> NDArray[np.bool_]:
+    """Whether the outputs of some cells are positive, [k, k, k, cells].
 
-    ``tables`` are outputs and weights of the cells with the cells last.
+    Multiplications and additions are those of :func:`_planes`. ``tables`` are outputs and weights
+    of the cells with the cells last.
     """
     z, y, x = cells
     a, b, c = chosen
@@ -192,10 +228,33 @@ def _interpolate(
     planes += lines[:, 1, None] * weight_y[:, None]
     result = planes[0] * other_z[:, None, None]
     result += planes[1] * weight_z[:, None, None]
-    _, out_height, out_width = crop.shape
-    out_z, out_y, out_x = (t.take(i, 1) for (t, _), i in zip(tables, chosen))
-    rows = ((out_z * out_z.dtype.type(out_height))[:, None] + out_y) * out_z.dtype.type(out_width)
-    crop.reshape(-1)[rows[:, :, None] + out_x] = result > 0
+    found: NDArray[np.bool_] = result > 0
+    return found
+
+
+def _enter(
+    columns: _Bytes,
+    tables: list[tuple[NDArray[Any], NDArray[Float]]],
+    chosen: list[NDArray[np.int64]],
+    found: NDArray[np.bool_],
+    rows: NDArray[np.uint8],
+) -> None:
+    """Set the bits of positive outputs of some cells, no two of which share a byte."""
+    _, height, width = rows.shape
+    flat = rows.reshape(-1)
+    out_z, out_y = (t.take(i, 1) for (t, _), i in zip(tables[:2], chosen))
+    at = ((out_z * height)[:, None] + out_y) * width + columns.first.take(chosen[2])
+    bits = columns.bits.take(chosen[2], 2)
+    positive = found.view(np.uint8)
+    for number in range(bits.shape[1]):
+        entered = positive[:, :, 0] * bits[0, number]
+        for k in range(1, len(bits)):
+            entered |= positive[:, :, k] * bits[k, number]
+        if not number:
+            flat[at] |= entered
+            continue
+        reaching = np.flatnonzero(bits[:, number].any(axis=0))  # so far along x
+        flat[at.take(reaching, 2) + number] |= entered.take(reaching, 2)
 
 
 def logits_to_probability(logits: NDArray[Float], shape: Triple) -> NDArray[Float]:
