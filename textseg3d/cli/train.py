@@ -206,9 +206,14 @@ def _train_prepared(args: argparse.Namespace) -> int:
         )
     if configuration.text.modality_token:
         raise UsageError(
-            f"{args.plans} asks for a modality token; a prepared training set is CT alone"
+            f"{args.plans} asks for a modality token; a prepared training set has one modality"
         )
     data = TrainingSet.load(Path(args.data))
+    if data.modality == "MR" and (stage or configuration.intensity[0].scheme != "zscore"):
+        raise UsageError(
+            f"{args.data} is a set of MR, which trains a configuration without a cascade whose "
+            f"intensity has the scheme 'zscore'; {args.configuration!r} is not one"
+        )
     names = [target.name for target in data.targets]
     for name in (*args.withhold, *configuration.answers):
         if name not in names:
@@ -236,7 +241,7 @@ def _train_prepared(args: argparse.Namespace) -> int:
         if stage:
             _export_stage(args, plans)
         else:
-            _export(args, plans, names)
+            _export(args, plans, names, data.modality)
     return 0
 
 
@@ -245,7 +250,7 @@ def _card_words(args: argparse.Namespace) -> dict[str, Any]:
     return json.loads(args.card.read_text(encoding="utf-8")) if args.card else {}
 
 
-def _export(args: argparse.Namespace, plans: Plans, names: list[str]) -> None:
+def _export(args: argparse.Namespace, plans: Plans, names: list[str], modality: str) -> None:
     """Write a model folder of its own."""
     from textseg3d.training.model_folder import write_model_folder
     from textseg3d.zoo import ModelCard, write_card
@@ -257,7 +262,7 @@ def _export(args: argparse.Namespace, plans: Plans, names: list[str]) -> None:
         "name": folder.name,
         "version": "0",
         "summary": "trained by `textseg3d train`",
-        "modalities": ["CT"],
+        "modalities": [modality],
         "weights_licence": "unspecified",
         "training_sources": [],
     }

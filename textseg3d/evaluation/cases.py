@@ -1,4 +1,4 @@
-"""Labelled scans as folders: ``ct.nii.gz``, ``seg.nii.gz`` and ``info.json``."""
+"""Labelled scans as folders: ``ct.nii.gz`` or ``mr.nii.gz``, ``seg.nii.gz``, ``info.json``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from textseg3d.errors import InputError
 from textseg3d.evaluation.protocols.folders import read_json
+
+IMAGES = ("ct.nii.gz", "mr.nii.gz")
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,12 @@ def read_case(folder: Path) -> CaseFolder:
     Raises:
         InputError: if a file is missing or info.json has no usable ``labels``.
     """
-    for name in ("ct.nii.gz", "seg.nii.gz", "info.json"):
+    image = next((n for n in IMAGES if (folder / n).is_file()), IMAGES[0])
+    for name in (image, "seg.nii.gz", "info.json"):
         if not (folder / name).is_file():
             raise InputError(
-                f"{folder} has no {name}; a case folder holds ct.nii.gz, seg.nii.gz and info.json"
+                f"{folder} has no {name}; a case folder holds ct.nii.gz (or mr.nii.gz), seg.nii.gz "
+                "and info.json"
             )
     info = read_json(folder / "info.json")
     labels = info.get("labels") if isinstance(info, dict) else None
@@ -60,7 +64,7 @@ def read_case(folder: Path) -> CaseFolder:
         )
     return CaseFolder(
         name=str(info.get("case", folder.name)),
-        image=folder / "ct.nii.gz",
+        image=folder / image,
         truth=folder / "seg.nii.gz",
         labels={_label_id(folder, key): str(value) for key, value in labels.items()},
         labels_by=str(info.get("labels_by", "not stated")),
@@ -91,8 +95,8 @@ def find_cases(paths: Iterable[Path]) -> list[CaseFolder]:
             found = []
         if not found:
             raise InputError(
-                f"{path} is no case folder and holds none; expected ct.nii.gz, seg.nii.gz and "
-                "info.json in it or in its sub-folders"
+                f"{path} is no case folder and holds none; expected ct.nii.gz or mr.nii.gz, "
+                "seg.nii.gz and info.json in it or in its sub-folders"
             )
         folders.update(dict.fromkeys(found))
     cases = sorted((read_case(folder) for folder in folders), key=lambda case: case.name)

@@ -113,7 +113,8 @@ def _label_hu(rng: torch.Generator, tissues: Tissues, phase: int) -> tuple[Tenso
     return mean, spread
 
 
-def _member(labels: Tensor, ids: list[int]) -> Tensor:
+def member(labels: Tensor, ids: list[int]) -> Tensor:
+    """Where ``labels`` [D, H, W] are one of ``ids``: bool [D, H, W]."""
     table = torch.zeros(256, dtype=torch.bool)
     table[ids] = True
     return table[labels.long()]
@@ -121,7 +122,7 @@ def _member(labels: Tensor, ids: list[int]) -> Tensor:
 
 def _shell_bones(rng: torch.Generator, hu: Tensor, labels: Tensor, tissues: Tissues) -> None:
     """Cortex outside, marrow inside."""
-    bone = _member(labels, tissues.ids("bone"))
+    bone = member(labels, tissues.ids("bone"))
     inside = nn.functional.avg_pool3d(bone.float()[None, None], 3, 1, 1)[0, 0] > 0.95
     marrow = uniform(rng, *_MARROW)
     hu[inside] = marrow + 0.35 * (hu[inside] - 700.0) * uniform(rng, 0.1, 0.6)
@@ -129,7 +130,7 @@ def _shell_bones(rng: torch.Generator, hu: Tensor, labels: Tensor, tissues: Tiss
 
 def _fill_bowel(rng: torch.Generator, hu: Tensor, labels: Tensor, tissues: Tissues) -> None:
     """Lumen of stomach and bowel: gas, fluid, oral contrast or stool in random pockets."""
-    bowel = _member(labels, tissues.ids("bowel"))
+    bowel = member(labels, tissues.ids("bowel"))
     inner = nn.functional.avg_pool3d(bowel.float()[None, None], 3, 1, 1)[0, 0] > 0.9
     shape = tuple(labels.shape)
     pockets = smooth_noise(rng, shape, uniform(rng, 6, 16))
@@ -146,14 +147,14 @@ def _add_vessels(
     """Vessels in lungs and fat, fat streaks in muscle, a dorsal density gradient in lungs."""
     shape = tuple(labels.shape)
     blood = (45.0, 200.0, 140.0, 90.0)[phase]
-    lung = _member(labels, tissues.ids("lung"))
+    lung = member(labels, tissues.ids("lung"))
     ramp = torch.linspace(-1, 1, shape[1])[None, :, None] * uniform(rng, 0, 60)
     hu += ramp * lung
     hu[lung & tubes(rng, shape, uniform(rng, 7, 11), uniform(rng, 0.08, 0.2))] = blood - 30
     hu[lung & tubes(rng, shape, 4.0, 0.12)] -= -350.0
-    fat = _member(labels, tissues.ids("fat"))
+    fat = member(labels, tissues.ids("fat"))
     hu[fat & tubes(rng, shape, 6.0, uniform(rng, 0.05, 0.2))] = blood
-    muscle = _member(labels, tissues.ids("muscle"))
+    muscle = member(labels, tissues.ids("muscle"))
     hu[muscle & (smooth_noise(rng, shape, 3.5) > uniform(rng, 1.0, 2.0))] = -60.0
 
 

@@ -33,6 +33,15 @@ def remap(rng: torch.Generator, hu: Tensor) -> Tensor:
     return hu
 
 
+def average_slices(volume: Tensor, count: int, axis: int = 0) -> Tensor:
+    """A volume [D, H, W] seen as ``count`` slices along an axis, on its own grid again."""
+    shape = list(volume.shape)
+    shape[axis] = count
+    layers = nn.functional.adaptive_avg_pool3d(volume[None, None], shape)
+    size = tuple(volume.shape)
+    return nn.functional.interpolate(layers, size=size, mode="trilinear")[0, 0]
+
+
 def acquire(rng: torch.Generator, hu: Tensor, thick: tuple[float, float] = THICK_SLICES) -> Tensor:
     """Kernel blur, thick slices, correlated noise and slow shading; [D, H, W] in HU.
 
@@ -46,8 +55,7 @@ def acquire(rng: torch.Generator, hu: Tensor, thick: tuple[float, float] = THICK
     hu = blur(hu, (sigma, sigma, sigma))
     if chance(rng, 0.4):
         slices = max(4, round(shape[0] / uniform(rng, *thick)))
-        layers = nn.functional.adaptive_avg_pool3d(hu[None, None], (slices, shape[1], shape[2]))
-        hu = nn.functional.interpolate(layers, size=shape, mode="trilinear")[0, 0]
+        hu = average_slices(hu, slices)
     level = uniform(rng, 0, 35) if chance(rng, 0.85) else uniform(rng, 30, 70)
     noise = torch.randn(shape, generator=rng)
     if chance(rng, 0.5):

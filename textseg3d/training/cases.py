@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from textseg3d.plans.jsonio import from_json, to_json
 from textseg3d.synthesis.findings import FINDINGS
 
 INDEX = "training.json"
+Modality = Literal["CT", "MR"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,15 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All cases and targets, at one spacing (z, y, x) in mm."""
+    """All cases and targets, at one spacing (z, y, x) in mm.
+
+    Of ``modality`` MR, cases are atlases alone, and show no findings: those are drawn in HU.
+    """
 
     spacing_mm: tuple[float, float, float]
     targets: tuple[TargetEntry, ...]
     cases: tuple[TrainingCase, ...]
+    modality: Modality = "CT"
 
     @classmethod
     def load(cls, folder: Path) -> TrainingSet:
@@ -82,7 +87,7 @@ class TrainingSet:
 
         Raises:
             InputError: if the folder has none or one that is no JSON, or a case names an
-                unknown target.
+                unknown target, or the set is of MR and has more than atlases.
         """
         path = Path(folder) / INDEX
         if not path.is_file():
@@ -105,7 +110,31 @@ class TrainingSet:
                     f"{path}: case {case.name!r} can't show {unready[0]!r}; findings that can be "
                     f"inserted into a case that lists them as targets: {', '.join(FINDINGS)}"
                 )
+        for case in loaded.cases:
+            if loaded.modality == "MR" and (case.kind != "atlas" or case.insert):
+                raise InputError(
+                    f"{path}: case {case.name!r} is a scan or shows findings; a set of MR is made "
+                    "of atlases alone"
+                )
         return loaded
+
+    def as_mr(self) -> TrainingSet:
+        """The atlases of this set, to be rendered as MR, without findings.
+
+        Raises:
+            InputError: if it has no atlas.
+        """
+        if self.modality == "MR":
+            return self
+        cases = tuple(
+            replace(c, insert={}, targets={n: v for n, v in c.targets.items() if n not in FINDINGS})
+            for c in self.cases
+            if c.kind == "atlas"
+        )
+        if not cases:
+            raise InputError("the training set has no atlas; only atlases can be rendered as MR")
+        targets = tuple(t for t in self.targets if t.name not in FINDINGS)
+        return replace(self, targets=targets, cases=cases, modality="MR")
 
     def save(self, folder: Path) -> None:
         """Write ``training.json``."""

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textseg3d.plans.schema import Configuration
@@ -15,6 +17,7 @@ from textseg3d.preprocessing.body import body_box, window_position
 from textseg3d.preprocessing.intensity import normalise
 from textseg3d.synthesis.deform import move_organ, random_map, sample
 from textseg3d.synthesis.findings import InsertedFinding
+from textseg3d.synthesis.magnetic import acquire_mr, render_mr
 from textseg3d.synthesis.noise import chance, uniform
 from textseg3d.synthesis.render import Tissues, render_ct
 from textseg3d.synthesis.scanner import acquire, relight, remap
@@ -30,13 +33,13 @@ class ScanLike:
     """A volume made from a case.
 
     Attributes:
-        hu: float [D, H, W].
+        image: float [D, H, W], HU of CT, or signal of MR.
         labels: uint8 [D, H, W].
         targets: target → label ids, for the targets whose truth the case has.
         findings: what was drawn into it.
     """
 
-    hu: Tensor
+    image: Tensor
     labels: Tensor
     targets: dict[str, tuple[int, ...]]
     findings: tuple[InsertedFinding, ...]
@@ -72,9 +75,16 @@ class WindowDataset(WindowSource):
         rng = self.generator(index)
         case = self.choose_case(rng)
         scan = self.scan(rng, case)
-        window, window_labels, position = self._cut(rng, scan.hu, scan.labels)
-        x = normalise(window[None], self.configuration.intensity)
-        return self.sample(rng, case.name, scan.targets, x, window_labels, position)
+        schemes = self.configuration.intensity
+        if self.set.modality == "MR":  # as in inference: statistics and box of the whole scan
+            whole = normalise(scan.image[None], schemes)[0]
+            box = np.array([[0.0, n - 1.0] for n in whole.shape])
+            x, labels, position = self._cut(rng, whole, scan.labels, box, float(whole.min()))
+            return self.sample(rng, case.name, scan.targets, x[None], labels, position)
+        box = body_box(scan.image.numpy(), self.set.spacing_mm)
+        window, labels, position = self._cut(rng, scan.image, scan.labels, box, schemes[0].outside)
+        x = normalise(window[None], schemes)
+        return self.sample(rng, case.name, scan.targets, x, labels, position)
 
     def choose_case(self, rng: torch.Generator) -> TrainingCase:
         """Draw one, by weight."""
@@ -110,6 +120,11 @@ class WindowDataset(WindowSource):
             )
             if chance(rng, 0.7):
                 moved[torch.isin(moved, torch.tensor(case.arms, dtype=torch.uint8))] = 0
+            if self.set.modality == "MR":
+                signal = acquire_mr(
+                    rng, render_mr(rng, moved, tissues, self.voxel_mm), self.voxel_mm
+                )
+                return ScanLike(signal, moved, dict(case.targets), ())
             hu = render_ct(rng, moved, tissues)
         else:
             hu = sample(image, coordinates, "bilinear", -1024.0)
@@ -128,7 +143,9 @@ class WindowDataset(WindowSource):
             return int(uniform(rng, low / self.voxel_mm, high / self.voxel_mm))
 
         margins = [round(n / self.voxel_mm) for n in (24, 60, 90)]
-        if chance(rng, 0.7):
+        if self.set.modality == "MR" and chance(rng, 0.6):  # a stack of slices over some organs
+            depth = min(depth + margins[0], mm(45, 240))
+        elif chance(rng, 0.7):
             depth = min(depth + margins[0], mm(120, 480))
         elif chance(rng, 0.5):
             depth = min(depth + margins[0], mm(36, 180))
@@ -165,23 +182,27 @@ class WindowDataset(WindowSource):
         return self._arrays[name]
 
     def _cut(
-        self, rng: torch.Generator, hu: Tensor, labels: Tensor
+        self,
+        rng: torch.Generator,
+        image: Tensor,
+        labels: Tensor,
+        box: NDArray[np.float64],
+        outside: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A window of the patch size; what the scan does not cover is padded, as in inference."""
         size = self.configuration.patch_size
-        box = body_box(hu.numpy(), self.set.spacing_mm)
         start = []
-        for n, p in zip(hu.shape, size, strict=True):
+        for n, p in zip(image.shape, size, strict=True):
             low, high = min(0, n - p), max(0, n - p)
             start.append(int(torch.randint(low, high + 1, (), generator=rng)))
-        window = torch.full(size, self.configuration.intensity[0].outside)
+        window = torch.full(size, outside)
         window_labels = torch.zeros(size, dtype=torch.uint8)
         source, target = [], []
-        for s, n, p in zip(start, hu.shape, size, strict=True):
+        for s, n, p in zip(start, image.shape, size, strict=True):
             first, last = max(0, s), min(n, s + p)
             source.append(slice(first, last))
             target.append(slice(first - s, last - s))
-        window[tuple(target)] = hu[tuple(source)]
+        window[tuple(target)] = image[tuple(source)]
         window_labels[tuple(target)] = labels[tuple(source)]
         position = window_position(box, (start[0], start[1], start[2]), size)
         return window, window_labels, torch.from_numpy(position)

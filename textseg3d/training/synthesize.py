@@ -22,7 +22,7 @@ from textseg3d.synthesis.findings import FINDINGS
 from textseg3d.synthesis.lesions import Lesion, Place, find_places, measure_lesions
 from textseg3d.synthesis.sentences import make_sentences
 from textseg3d.text.knowledge import load_tree
-from textseg3d.training.cases import INDEX, TrainingSet
+from textseg3d.training.cases import INDEX, Modality, TrainingSet
 from textseg3d.training.sampling import ScanLike, WindowDataset
 
 FINDING_PROBABILITY = 0.75  # of each kind that a case may show; training draws fewer
@@ -41,8 +41,9 @@ class Request:
         out: folder of the cases.
         cases: how many.
         seed: of everything random; case ``i`` depends on (seed, i) alone.
-        findings: whether nodules, lesions and cysts are drawn.
+        findings: whether nodules, lesions and cysts are drawn; never in MR.
         overwrite: replace cases that were made otherwise.
+        modality: "CT", "MR" (atlases alone), or None for the training set's own.
     """
 
     training: Path
@@ -51,6 +52,7 @@ class Request:
     seed: int = 0
     findings: bool = True
     overwrite: bool = False
+    modality: Modality | None = None
 
 
 def synthesize(request: Request, on_progress: OnProgress | None = None) -> list[Path]:
@@ -70,7 +72,7 @@ def synthesize(request: Request, on_progress: OnProgress | None = None) -> list[
         Cancelled: by ``on_progress``.
         TextSegError: if the disk is full or fails.
     """
-    training_set = TrainingSet.load(request.training)
+    training_set = _training_set(request)
     source = WindowDataset(
         request.training,
         training_set,
@@ -79,7 +81,7 @@ def synthesize(request: Request, on_progress: OnProgress | None = None) -> list[
     )
     digest = hashlib.sha256((request.training / INDEX).read_bytes()).hexdigest()
     folders = [request.out / f"case_{i:04d}" for i in range(request.cases)]
-    made = [_made(request, i, digest) for i in range(request.cases)]
+    made = [_made(request, i, digest, training_set.modality) for i in range(request.cases)]
     missing = [i for i in range(request.cases) if _is_missing(folders[i], made[i], request)]
     if len(missing) < request.cases:
         logger.info("%d of %d cases are there already", request.cases - len(missing), request.cases)
@@ -89,10 +91,27 @@ def synthesize(request: Request, on_progress: OnProgress | None = None) -> list[
         rng = source.generator(i)
         case = source.choose_case(rng)
         scan = source.scan(rng, case, FINDING_PROBABILITY if request.findings else 0.0)
-        _write_case(folders[i], scan, training_set.spacing_mm, case.name, made[i])
+        _write_case(folders[i], scan, training_set, case.name, made[i])
         written.append(folders[i])
         _step(on_progress, done, len(missing))
     return written
+
+
+def _training_set(request: Request) -> TrainingSet:
+    """The set, in the modality that is wanted.
+
+    Raises:
+        UsageError: for CT of a set that is prepared for MR.
+    """
+    training_set = TrainingSet.load(request.training)
+    if request.modality == "MR":
+        return training_set.as_mr()
+    if request.modality not in (None, training_set.modality):
+        raise UsageError(
+            f"{request.training} is prepared for MR, got --modality {request.modality}; leave it "
+            "out, or prepare a set of CT"
+        )
+    return training_set
 
 
 def _step(on_progress: OnProgress | None, done: int, total: int) -> None:
@@ -100,13 +119,14 @@ def _step(on_progress: OnProgress | None, done: int, total: int) -> None:
         raise Cancelled(f"cancelled at synthesize {done}/{total}")
 
 
-def _made(request: Request, index: int, digest: str) -> dict[str, Any]:
+def _made(request: Request, index: int, digest: str, modality: Modality) -> dict[str, Any]:
     """What a case depends on."""
     return {
         "index": index,
         "seed": request.seed,
         "findings": request.findings,
         "training_set": digest,
+        "modality": modality,
     }
 
 
@@ -122,9 +142,9 @@ def _is_missing(folder: Path, made: Mapping[str, Any], request: Request) -> bool
         found = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("made")
     except (OSError, ValueError, AttributeError):
         found = None
-    if found == made:
+    before = {"modality": "CT", **(found if isinstance(found, dict) else {})}
+    if before == made:
         return False
-    before = found if isinstance(found, dict) else {}
     key = next(key for key in made if before.get(key) != made[key])
     raise UsageError(
         f"{folder} is there and was made with another {key.replace('_', ' ')} "
@@ -135,7 +155,7 @@ def _is_missing(folder: Path, made: Mapping[str, Any], request: Request) -> bool
 def _write_case(
     folder: Path,
     scan: ScanLike,
-    spacing_mm: tuple[float, float, float],
+    training_set: TrainingSet,
     source: str,
     made: dict[str, Any],
 ) -> None:
@@ -144,7 +164,7 @@ def _write_case(
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        _fill(staging, folder.name, scan, spacing_mm, source, made)
+        _fill(staging, folder.name, scan, training_set, source, made)
         if folder.exists():  # with --overwrite
             shutil.rmtree(folder)
         staging.rename(folder)
@@ -162,23 +182,21 @@ def _fill(
     folder: Path,
     name: str,
     scan: ScanLike,
-    spacing_mm: tuple[float, float, float],
+    training_set: TrainingSet,
     source: str,
     made: dict[str, Any],
 ) -> None:
-    hu = scan.hu.round().numpy().astype(np.int16)
+    spacing_mm, modality = training_set.spacing_mm, training_set.modality
+    values = scan.image.round().clamp(-32768, 32767).numpy().astype(np.int16)
     targets = {target: sorted(set(ids)) for target, ids in scan.targets.items()}
     used = sorted({i for ids in targets.values() for i in ids})
     labels = scan.labels.numpy()
     labels = np.where(np.isin(labels, used), labels, 0).astype(np.uint8)
-    known = [finding for finding in FINDINGS if finding in targets]
-    tree = load_tree()
-    places = {finding: find_places(finding, targets, labels, tree) for finding in known}
-    lesions, numbers = measure_lesions(labels, targets, places, scan.findings, spacing_mm)
     counts = np.bincount(labels.ravel(), minlength=256)
     there = [target for target, ids in targets.items() if counts[ids].any()]
     info = {
         "case": name,
+        "modality": modality,
         "labels": {str(i): n for i, n in _label_names(targets, counts).items()},
         "targets": {target: [i for i in targets[target] if counts[i]] for target in there},
         "absent": [target for target in targets if target not in there],
@@ -188,18 +206,23 @@ def _fill(
         "source": source,
         "made": made,
     }
-    about = {
-        "case": name,
-        "findings": [lesion.to_json() for lesion in lesions],
-        "counts": _counts(known, lesions, places),
-        **make_sentences(lesions, places, known).to_json(),
-    }
     affine = np.diag([*spacing_mm[::-1], 1.0])
-    volume = volume_from_array(hu.transpose(2, 1, 0), affine)
-    write_volume_like(folder / "ct.nii.gz", hu, volume)
+    volume = volume_from_array(values.transpose(2, 1, 0), affine)
+    write_volume_like(folder / f"{modality.lower()}.nii.gz", values, volume)
     write_volume_like(folder / "seg.nii.gz", labels, volume)
-    write_volume_like(folder / "lesions.nii.gz", numbers, volume)
-    _write_json(folder / "sentences.json", about)
+    if modality == "CT":
+        known = [finding for finding in FINDINGS if finding in targets]
+        tree = load_tree()
+        places = {finding: find_places(finding, targets, labels, tree) for finding in known}
+        lesions, numbers = measure_lesions(labels, targets, places, scan.findings, spacing_mm)
+        about = {
+            "case": name,
+            "findings": [lesion.to_json() for lesion in lesions],
+            "counts": _counts(known, lesions, places),
+            **make_sentences(lesions, places, known).to_json(),
+        }
+        write_volume_like(folder / "lesions.nii.gz", numbers, volume)
+        _write_json(folder / "sentences.json", about)
     _write_json(folder / RECORD, info)
 
 
