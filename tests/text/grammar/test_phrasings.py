@@ -89,6 +89,19 @@ On words and sentences that it has not met the grammar reached two of its aims (
 ``j``, over concepts whose names nobody had tried yet, it stayed below all. The faults were mended
 then, so all splits are regression tests with the aims as limits now.
 
+``dev1`` (sides, places and sizes) and ``dev2`` (denials, doubts, and words of denial in texts that
+affirm), 250 each, were written by two people who saw names only, over any concepts of the tree, so
+they are not part of the check that splits are apart. They were meant for finding faults and were
+used for mending from the start; what they had before that (of all 250 each):
+
+- ``dev1``: concepts 88.8 % (222), sides 87.2 % (218; 164 of the 192 rows with a side), sizes 87.6 %
+  (219; 87 of the 91 with a size), status 94.8 % (237), negated and uncertain 21 of 21.
+- ``dev2``: concepts 95.2 % (238), sides 96.4 % (241; 79 of 81), sizes 97.2 % (243; 23 of 24),
+  status 85.6 % (214), negated and uncertain 146 of 170 (85.9 %), 12 denials or doubts invented.
+
+Two rows of ``dev1`` named a second target that only tells about the first one and were corrected;
+two of ``dev1`` and one of ``dev2`` had two defensible answers and were left out.
+
 With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
 left and right of one structure are one target with both sides, enlarged lymph nodes are
 lymphadenopathy, and of "normal without" only the denial counts. With ``h`` "Common bile duct is
@@ -117,8 +130,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijk")
-APART = [split for split in SPLITS if split not in ("f", "g")]
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijk", "dev1", "dev2")
+APART = [split for split in SPLITS if split not in ("f", "g", "dev1", "dev2")]
 
 
 def half(split: str) -> list[dict[str, Any]]:
@@ -167,7 +180,7 @@ def test_accuracy(split: str) -> None:
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
     assert len(sized) >= 0.08 * len(rows)
-    assert len(denied) >= 0.15 * len(rows)
+    assert len(denied) >= (0.05 if split == "dev1" else 0.15) * len(rows)
     assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed
     assert counts["side"] == 0, listed

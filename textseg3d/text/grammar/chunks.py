@@ -106,9 +106,7 @@ class _Chunker(Scopes):
 
     def _on_tail(self, item: Item, at: int) -> None:
         """A word that names a finding together with a place ("hyperplasia")."""
-        following = self._next(at, ())
-        piece = following is not None and following.kind in ("unknown", "in")
-        if piece and "in" in self.links and self.phrases and self._head().finding:
+        if "in" in self.links and self.phrases and self._head().finding:
             self._on_unknown(item, at)  # a mass "in the first web space of the foot"
             return
         self._name(Mention((), normalise(item.text), True, text=item.text, tail=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
@@ -24,6 +25,7 @@ _SOUND |= {
     "unobstructed",
     "uneventful",
 }
+_SOUND |= {"normal caliber", "normal calibre", "clear bilaterally", "normal bilaterally"}
 _NAMES = ("mention", "generic", "tail")
 _HARMLESS = frozenset(("mention", "side", "filler", "determiner", "attr", "unknown", "be", "and"))
 _HARMLESS |= {"in", "colon", "has", "count", "comma", "or"}
@@ -37,7 +39,7 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
 
     Those before a denial become its subject: "Aorta of normal calibre with no dissection".
     """
-    result = list(items)
+    result = _exceptions(items, lexicon)
     found = any(_finding(item, lexicon) for item in result)
     spans = _spans(result)
     for number, (start, end) in enumerate(spans):
@@ -53,6 +55,26 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
             continue
         for at in range(start, end):
             result[at] = replace(result[at], kind="filler", value=None, text="")
+    return result
+
+
+def _exceptions(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "spleen is normal except for a cyst" as the cyst in the spleen."""
+    result = list(items)
+    for at, item in enumerate(result):
+        behind = [i for i in result[at + 1 :] if i.kind in (*_NAMES, "but", "stop")]
+        if item.kind != "exclude" or not behind or not _finding(behind[0], lexicon):
+            continue
+        start = at
+        while start > 0 and result[start - 1].kind not in ("but", "stop"):
+            start -= 1
+        sound = [place for place in range(start, at) if _well(result[place])]
+        named = [i for i in result[start:at] if i.kind in _NAMES]
+        if not (sound and named) or any(_finding(i, lexicon) for i in named):
+            continue
+        for place in sound:
+            result[place] = replace(result[place], kind="filler", value=None, text="")
+        result[at] = replace(item, kind="has")
     return result
 
 
@@ -81,6 +103,9 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
     """Whether a clause names structures or a side and says nothing but that they are normal."""
     if clause and clause[0].text.lower().split(" ")[0] in ("compared", "unlike"):
         clause = [item for item in clause if item.kind != "with"]
+    if _unenlarged(clause):
+        clause = [i for i in clause if i.kind != "neg_attr" and i.text.lower() != "enlarged"]
+        return all(i.kind in _HARMLESS and not _finding(i, lexicon) for i in clause)
     named = [item for item in clause if item.kind in ("mention", "side")]
     if not named or any(item.kind not in _HARMLESS or _finding(item, lexicon) for item in clause):
         return False
@@ -90,6 +115,12 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
         return False
     words = {word for item in clause for word in item.text.lower().split(" ")}
     return any(map(_well, clause)) and "otherwise" not in words
+
+
+def _unenlarged(clause: Sequence[Item]) -> bool:
+    """Whether a clause says "not enlarged", which names no finding."""
+    pairs = pairwise(clause)
+    return any(one.kind == "neg_attr" and i.text.lower() == "enlarged" for one, i in pairs)
 
 
 def _well(item: Item) -> bool:

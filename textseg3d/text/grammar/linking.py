@@ -210,7 +210,7 @@ class Linker:
     def _within(self, node: Node) -> None:
         """A finding in or on another one: "clip on the left aneurysm", "gas in the abscess"."""
         anchor = self.anchor
-        if anchor is None or not anchor.mention.forms or not node.mention.forms:
+        if anchor is None or not node.mention.forms:
             return
         node.role = "sign"
         own = [side for m in node.before for side in (*m.sides, m.forms[0].side) if side]

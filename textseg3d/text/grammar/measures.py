@@ -23,6 +23,7 @@ _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior 
 _DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _MARGINS = frozenset(("margin", "margins", "expansion", "expanded", "isotropic", "setup"))
+_CHANGED = frozenset(("expand", "grow", "dilate", "shrink", "erode", "enlarge", "inflate", "pad"))
 _QUALIFYING = frozenset(("attr", "side", "filler", "determiner", "count", "mention"))
 _MEASURED = frozenset(("measured", "sized", "extruded", "surrounded", "followed"))
 _MOVING = ("sion", "tion", "ment", "shift", "listhesis", "offset", "descent")
@@ -126,6 +127,9 @@ def _of_margin(items: Sequence[Item], at: int) -> bool:
     while words and words[-1] in ("of", "by", "a", "an", "with"):
         words.pop()
     behind = [item.text.lower() for item in items[at + 1 : at + 2]]
+    said = {item.text.lower() for item in items[:at]}
+    if said & _CHANGED and items[at - 1].text.lower().split(" ")[-1] == "by":
+        return True  # "expand the left kidney by 5 mm"
     return not _MARGINS.isdisjoint((*words[-1:], *behind))
 
 

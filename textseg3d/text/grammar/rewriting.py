@@ -18,7 +18,7 @@ _DONE |= {"indented", "encased", "surrounded", "abutted", "distorted", "bowed", 
 _QUALIFYING = frozenset(("filler", "determiner", "side", "attr", "size", "count"))
 _TOWARDS = frozenset(("to", "towards", "toward"))
 _REPEATED = frozenset(("comma", "and", "but", "colon", "filler", "unknown", "be", "determiner"))
-_REPEATED |= {"side", "size", "count", "in", "attr", "tail"}
+_REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
 
 
 def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
@@ -164,7 +164,7 @@ def _causes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
 
 
 def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
-    """Reads "stones: right 4 mm, left 7 mm" as a right one and a left one."""
+    """Reads "stones: right 4 mm, left 7 mm" as a right one and a left one; the same for places."""
     result: list[Item] = []
     at = 0
     while at < len(items):
@@ -177,21 +177,42 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             continue
         end = at
         while end < len(items) and items[end].kind in _REPEATED:
+            if items[end].kind == "mention" and lexicon.is_finding(items[end].value):
+                break
             end += 1
-        closed = end == len(items) or items[end].kind == "stop"
-        told = [i for i in items[at:end] if i.kind in ("side", "size")]
-        kinds = [i.kind for i in told]
-        half = len(told) // 2
-        rows = (["side", "size"] * half, ["size", "side"] * half)
-        sides = [i.value for i in told if i.kind == "side"]
-        if not closed or half < 2 or kinds not in rows or set(sides) != set(_SIDES):
-            continue
-        if len(sides) != 2:
-            continue
-        result.pop()
-        sizes = [i for i in told if i.kind == "size"]
-        for number, side in enumerate(i for i in told if i.kind == "side"):
-            result += [Item("and", None, "and")] if number else []
-            result += [side, item, sizes[number]]
-        at = end
+        whole = end == len(items) or items[end].kind == "stop"
+        groups = _groups(items[at:end]) if whole else []
+        placed = any(i.kind == "mention" for keys, _ in groups for i in keys)
+        if groups and (not placed or item.text.lower().endswith(("s", "ae"))):
+            result.pop()
+            for number, (keys, size) in enumerate(groups):
+                alone = keys[0].kind == "side" and not keys[1:]
+                place = [] if alone else [Item("in", None, "in"), *keys]
+                result += [Item("and", None, "and")] if number else []
+                result += [*(keys if alone else ()), item, size, *place]
+            at = end
     return result
+
+
+def _groups(items: Sequence[Item]) -> list[tuple[list[Item], Item]]:
+    """Sides or places with one size each; none if the words are no such list."""
+    keys: list[list[Item]] = []
+    sizes: list[Item] = []
+    kinds: list[str] = []
+    for item in items:
+        if item.kind == "size":
+            sizes.append(item)
+            kinds.append("size")
+        elif item.kind in ("side", "mention"):
+            if kinds[-1:] == ["key"] and keys[-1][-1].kind == "side" and item.kind == "mention":
+                keys[-1].append(item)
+            else:
+                keys.append([item])
+                kinds.append("key")
+    count = len(sizes)
+    if count < 2 or kinds not in (["key", "size"] * count, ["size", "key"] * count):
+        return []
+    sides = [key[0].value for key in keys if key[0].kind == "side" and not key[1:]]
+    if len(set(sides)) != len(sides) or not set(sides) <= set(_SIDES):
+        return []
+    return [] if 0 < len(sides) < count else list(zip(keys, sizes))

@@ -104,6 +104,8 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
         elif cue is not None:
             items.extend(_cue_items(cue[1], _text(tokens, at, cue[0])))
             at = cue[0]
+            if any(q.start < at < q.end for q in quantities.values()):
+                quantities = {q.start: q for q in find_quantities(tokens, at)}
         else:
             both = bool(items) and items[-1].kind == "side" and items[-1].value == "both"
             named = lexicon.match_sided(tokens, at, both) if tokens[at].kind == "word" else []
@@ -327,6 +329,8 @@ def _shortened(
 ) -> tuple[int, Cue] | None:
     """A cue that would run into a size ("no larger than 5 mm") gives way to the size."""
     for start in range(at + 1, cue[0]):
+        if start in quantities and cue[1].kind == "exclude" and start == cue[0] - 1:
+            return cue  # "apart from a 7 mm nodule"
         if start in quantities:
             return cue_table().match(tokens[:start], at)
     if cue[1].kind == "exclude" and tokens[cue[0] - 1].norm == "not":
