@@ -100,7 +100,8 @@ used for mending from the start; what they had before that (of all 250 each):
   status 85.6 % (214), negated and uncertain 146 of 170 (85.9 %), 12 denials or doubts invented.
 
 Two rows of ``dev1`` named a second target that only tells about the first one and were corrected;
-two of ``dev1`` and one of ``dev2`` had two defensible answers and were left out.
+two of ``dev1`` and one of ``dev2`` had two defensible answers and were left out, as were
+five that other splits have; one of ``dev1`` has a second target whose name came into the tree then.
 
 With ``f`` and ``g`` some rules that earlier splits had set were changed, and their rows with them:
 left and right of one structure are one target with both sides, enlarged lymph nodes are
