@@ -35,9 +35,8 @@ def remap(rng: torch.Generator, hu: Tensor) -> Tensor:
 
 def average_slices(volume: Tensor, count: int, axis: int = 0) -> Tensor:
     """A volume [D, H, W] seen as ``count`` slices along an axis, on its own grid again."""
-    shape = list(volume.shape)
-    shape[axis] = count
-    layers = nn.functional.adaptive_avg_pool3d(volume[None, None], shape)
+    depth, height, width = (count if i == axis else n for i, n in enumerate(volume.shape))
+    layers = nn.functional.adaptive_avg_pool3d(volume[None, None], (depth, height, width))
     size = tuple(volume.shape)
     return nn.functional.interpolate(layers, size=size, mode="trilinear")[0, 0]
 
