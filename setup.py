@@ -48,6 +48,8 @@ EXTRAS = {
     "huggingface": ["transformers>=4.40"],
     # Converted nnU-Nets: the package that their networks come from.
     "nnunet": ["dynamic_network_architectures>=0.4"],
+    # `--device openvino`: another runtime for the convolutions on a CPU.
+    "openvino": ["openvino>=2025.0"],
     # Other predictors and resampling, for `textseg3d bench` to compare with.
     "bench": ["nnunetv2>=2.6", "monai>=1.6", "scikit-image>=0.22"],
     # Only tests need these: peers to compare with, and tools.

@@ -39,6 +39,7 @@ OPTIONAL_PACKAGES = {
     "uvicorn": ("uvicorn", "the local server: pip install 'textseg3d[server]'"),
     "h11": ("h11", "the local server: pip install 'textseg3d[server]'"),
     "ipyniivue": ("ipyniivue", "masks in a notebook: pip install 'textseg3d[notebook]'"),
+    "openvino": ("openvino", "--device openvino: pip install 'textseg3d[openvino]'"),
     "ray": ("ray", "predict on several machines: pip install 'textseg3d[ray]'"),
     "dynamic_network_architectures": (
         "dynamic_network_architectures",

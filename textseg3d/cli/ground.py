@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rexgroundingct", action="store_true", help="also files in ReXGroundingCT's format")
     add("--uncertain", action="store_true", help="also look up what the report says with doubt")
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N, mps or openvino (default %(default)s)",
+    )
     add("--format", choices=("nifti", "nrrd"), help="of the masks (default: nifti)")
     add("--exact", action="store_true", help="no shortcut: half-patch steps over the whole scan")
     add("--overwrite", action="store_true", help="replace earlier outputs")

@@ -51,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with such columns (prompts split by ;), for -i; without prompts it goes with -p or --all",
     )
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N, mps or openvino (default %(default)s)",
+    )
     add(
         "--format",
         choices=("nifti", "nrrd", "seg.nrrd", "dicom-seg"),

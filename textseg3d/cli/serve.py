@@ -41,7 +41,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that `ui` has too."""
     add = parser.add_argument
     add("--model", metavar="MODEL", help="name, folder, or hf-hub:owner/repo@revision")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N, mps or openvino (default %(default)s)",
+    )
     add("--max-body", type=int, default=2048, metavar="MIB", help="largest scan (%(default)s MiB)")
     add("--max-images", type=int, default=8, metavar="N", help="scans kept at once (%(default)s)")
     add("--idle", type=float, default=1800, metavar="SECONDS",

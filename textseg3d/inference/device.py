@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +32,18 @@ class Runtime:
         device: where weights and features live.
         autocast: dtype of convolutions and products, or None for plain float32.
         max_memory_bytes: what this process (on a GPU: its share there) may hold; None for all.
+        openvino: precision of OpenVINO's convolutions; None where torch runs them.
     """
 
     device: torch.device
     autocast: torch.dtype | None
     max_memory_bytes: int | None = None
+    openvino: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """Of the convolutions: "fp32", "bf16" or "int8"."""
+        return self.openvino or ("fp32" if self.autocast is None else "bf16")
 
     @property
     def feature_dtype(self) -> torch.dtype:
@@ -50,15 +57,19 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     """Device and precision from what a user writes.
 
     Args:
-        device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:N", "mps", or
+            "openvino" with, if wanted, ":fp32", ":bf16" or ":int8" instead of ``precision``.
         precision: "auto", "bf16" or "fp32". "auto" takes bf16 where the hardware multiplies
             it natively and (on a CPU) a small convolution agrees with float32.
 
     Raises:
         UsageError: for other words, or a device that is not there.
+        MissingDependencyError: for "openvino" without the package.
     """
     import torch
 
+    if device.partition(":")[0] == "openvino":
+        return _openvino(device, precision)
     chosen = _device(device)
     if precision not in ("auto", "bf16", "fp32"):
         raise UsageError(f"precision {precision!r} is not one of 'auto', 'bf16', 'fp32'")
@@ -72,6 +83,22 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     if chosen.type == "cpu" and cpu_has_bf16() and bf16_self_check():
         return Runtime(chosen, torch.bfloat16)
     return Runtime(chosen, None)
+
+
+def _openvino(device: str, precision: str) -> Runtime:
+    """OpenVINO on the CPU; what torch does beside it is as precise as it is without OpenVINO."""
+    from textseg3d.networks.openvino_unet import PRECISIONS, openvino_version
+
+    asked = device.partition(":")[2]
+    if device != "openvino" and asked not in PRECISIONS:
+        raise UsageError(
+            f"device {device!r} is not one of openvino, openvino:{', openvino:'.join(PRECISIONS)}"
+        )
+    if asked and precision not in ("auto", asked):
+        raise UsageError(f"device {device!r} and precision {precision!r} contradict; give one")
+    log.debug("OpenVINO %s", openvino_version())
+    runtime = choose_runtime("cpu", "auto" if asked == "int8" else asked or precision)
+    return replace(runtime, openvino="int8" if asked == "int8" else runtime.precision)
 
 
 def autocast(runtime: Runtime, *, exact: bool = False) -> AbstractContextManager[Any]:
@@ -88,7 +115,7 @@ def _device(text: str) -> torch.device:
 
     match = re.fullmatch(r"auto|cpu|mps|cuda(?::(\d+))?", text)
     if match is None:
-        raise UsageError(f"device {text!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        raise UsageError(f"device {text!r} is not one of auto, cpu, cuda, cuda:N, mps, openvino")
     if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if text.startswith("cuda"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.errors import InputError, MemoryBudgetError
+from textseg3d.errors import InputError, MemoryBudgetError, UsageError
 from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
 from textseg3d.inference.ask import ask
 from textseg3d.inference.device import autocast
@@ -182,6 +182,10 @@ class Engine:
         self.accumulator = accumulator
         # What a stage looks for can be smaller than the image tokens that presence is read from.
         self.by_voxels = configuration.cascade is not None
+        if runtime.openvino is not None:
+            from textseg3d.networks.openvino_unet import by_openvino
+
+            network = by_openvino(network, int8=runtime.openvino == "int8" and not self.by_voxels)
         network = network.to(device=runtime.device).to(memory_format=torch.channels_last_3d)
         self.network: Any = network.eval().requires_grad_(False)
 
@@ -441,6 +445,10 @@ class Engine:
 
     def _precise(self, exact: bool) -> Runtime:
         """The runtime; where nothing may be cut short, in float32."""
+        if exact and self.runtime.openvino == "int8":
+            raise UsageError(
+                "exact is float32, and device 'openvino:int8' is not; choose openvino or cpu"
+            )
         return replace(self.runtime, autocast=None) if exact else self.runtime
 
     def _window(self, image: PreparedImage, start: Triple) -> tuple[Tensor, Tensor]:

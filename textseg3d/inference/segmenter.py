@@ -46,7 +46,8 @@ class Segmenter:
     Args:
         model: name, folder, or "hf-hub:owner/repo@revision"; also an nnU-Net's results folder,
             or "totalsegmentator".
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; "openvino", "openvino:fp32",
+            "openvino:bf16" or "openvino:int8" for OpenVINO on the CPU (an extra).
         precision: "auto" (bf16 where the hardware has it), "bf16" or "fp32".
         configuration: name of a configuration in the model's plans, no stage of a cascade.
         network: used instead of the model's own main network, weights included.
@@ -57,7 +58,8 @@ class Segmenter:
 
     Raises:
         ModelError: if there is no such model, or its files are damaged.
-        UsageError: for a device or precision that is not there.
+        UsageError: for a device or precision that is not there, or not for this model.
+        MissingDependencyError: for "openvino" without the package.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class Segmenter:
                 f"{folder} is a converted model; it takes no configuration, text_encoder, "
                 "window_policy or accumulator"
             )
+        if runtime.openvino is not None and (closed or parts or other):
+            raise UsageError(f"{folder} is a converted model; it runs on device cpu, not openvino")
         if parts:
             loaded = load_composite(folder)
             engine = PartsEngine(loaded, runtime)
@@ -140,7 +144,8 @@ class Segmenter:
     def device(self) -> str:
         """Where the network runs, with its precision, such as "cpu (bf16)"."""
         runtime = self._predictor.engine.runtime
-        return f"{runtime.device} ({'fp32' if runtime.autocast is None else 'bf16'})"
+        by = "" if runtime.openvino is None else "OpenVINO, "
+        return f"{runtime.device} ({by}{runtime.precision})"
 
     def predict(
         self,

@@ -238,8 +238,11 @@ class Predictor:
         import torch
 
         runtime = self.engine.runtime
-        whole = runtime.autocast is None or exact
-        found = {"device": str(runtime.device), "precision": "fp32" if whole else "bf16"}
+        found = {"device": str(runtime.device), "precision": "fp32" if exact else runtime.precision}
+        if runtime.openvino is not None:
+            from textseg3d.networks.openvino_unet import openvino_version
+
+            found["runtime"] = f"OpenVINO {openvino_version()}"
         if runtime.device.type != "cpu":
             return found
         return {**found, "threads": torch.get_num_threads()}

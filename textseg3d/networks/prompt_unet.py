@@ -7,6 +7,7 @@ has no normalisation, so a crop of it can be computed on its own (training does 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,20 +114,28 @@ class PromptUNet(nn.Module):
             position: [3, 2]: body-box coordinate of the first and the last voxel centre along
                 z, y, x (-1 and 1 are the box's faces).
         """
-        shape = x.shape[2:]
-        packed = space_to_depth(x, STEM)
-        grid = position_grid(position, [n // STEM for n in shape], shape).to(packed.dtype)
-        y = self.stem(
-            torch.cat([packed, grid[None]], dim=1).contiguous(memory_format=torch.channels_last_3d)
-        )
+        y = self.stem(self.pack(x, position).contiguous(memory_format=torch.channels_last_3d))
         skips: list[Tensor] = []
         for stage in self.encoder:
             y = stage(y)
             skips.append(y)
-        maps: dict[int, Tensor] = {3: skips[3]}
-        for i, up, block in zip(reversed(range(len(skips) - 1)), self.up, self.decoder):
-            y = block(torch.cat([skips[i], upsample(up(y), 2)], dim=1))
-            maps[i] = y
+        maps = [y]
+        for skip, up, block in zip(reversed(skips[:-1]), self.up, self.decoder):
+            y = block(torch.cat([skip, upsample(up(y), 2)], dim=1))
+            maps.insert(0, y)
+        return self.image_features(maps, position, x.shape[2:])
+
+    def pack(self, x: Tensor, position: Tensor) -> Tensor:
+        """What the stem gets: [1, C·8 + 3, D/2, H/2, W/2], sub-voxels and positions as channels."""
+        shape = x.shape[2:]
+        packed = space_to_depth(x, STEM)
+        grid = position_grid(position, [n // STEM for n in shape], shape).to(packed.dtype)
+        return torch.cat([packed, grid[None]], dim=1)
+
+    def image_features(
+        self, maps: Sequence[Tensor], position: Tensor, shape: torch.Size
+    ) -> ImageFeatures:
+        """The features of a window of ``shape`` from maps of strides 2, 4, 8, 16."""
         coarse = [maps[2], maps[3]]
         positions = [
             position_grid(position, list(m.shape[2:]), shape).flatten(1).T.to(m.dtype)
