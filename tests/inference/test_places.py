@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.places import REACH_MM, in_place, near, reached, solid
+from textseg3d.inference.places import REACH_MM, half_of, in_place, near, reached, solid
 
 SHAPE = (40, 48, 44)
 WHOLE = tuple(slice(0, n) for n in SHAPE)
@@ -122,3 +122,17 @@ def test_near_is_the_distance_in_millimetres(spacing):
     expected = mask & (distance_transform_edt(~within, sampling=spacing) <= REACH_MM)
     assert np.array_equal(got.array(), expected)
     assert not near(got, PackedMask.empty(shape), spacing).bits.size
+
+
+@pytest.mark.parametrize("x", [(8, 32), (3, 37)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_half_of_a_packed_mask_is_that_of_its_voxels(x, side):
+    full = np.zeros((4, 6, 40), bool)
+    full[1:, 2:5, slice(*x)] = np.random.default_rng(0).random((3, 3, x[1] - x[0])) > 0.4
+    middle = np.array([20.0, 19.5, 12.0, 26.25])  # x = 12 belongs to neither side
+    box = (slice(1, 4), slice(2, 5), slice(*x))
+    half = half_of(PackedMask.pack(full.shape, box, full[box]), middle, side)
+    along = np.arange(40)
+    kept = (along > middle[:, None]) if side == "left" else (along < middle[:, None])
+    assert half.box == box
+    assert np.array_equal(half.array(), full & kept[:, None])

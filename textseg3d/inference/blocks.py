@@ -249,11 +249,11 @@ def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np
     channels, depth, height, width = fine.shape[1:]
     across = width // BLOCK
     table = fine[0].permute(1, 2, 3, 0).reshape(-1, BLOCK * channels)
-    found = torch.empty((len(prompt), BLOCK**2, BLOCK))
+    found = torch.empty((len(prompt), BLOCK**3))
     size = chunk_size(fine.device)
     matrices: dict[int, Tensor] = {}
-    places = np.ravel_multi_index(tuple(block), (depth // BLOCK, height // BLOCK, across))
-    blocks, rank = np.unique(places, return_inverse=True)
+    at = np.ravel_multi_index(tuple(block), (depth // BLOCK, height // BLOCK, across))
+    blocks, rank = np.unique(at, return_inverse=True)
     order = np.lexsort((prompt // size, rank // _TOGETHER))
     key = (rank // _TOGETHER * (len(window.query) + 1) + prompt // size)[order]
     edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
@@ -272,11 +272,11 @@ def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np
             features = table.index_select(0, rows.view(-1))
         if chunk not in matrices:
             matrices[chunk] = _by_rows(window.query[chunk * size : (chunk + 1) * size])
-        product = (features @ matrices[chunk]).view(_TOGETHER, BLOCK**2, size, BLOCK)
-        which, slot = (
-            torch.from_numpy(a) for a in (rank[own] - tile * _TOGETHER, prompt[own] - chunk * size)
-        )
-        found[torch.from_numpy(own)] = product.transpose(1, 2)[which, slot].float()
+        product = (features @ matrices[chunk]).view(-1, BLOCK)
+        row = (rank[own] - tile * _TOGETHER) * BLOCK**2 * size + prompt[own] - chunk * size
+        places = torch.from_numpy(row)[:, None] + size * torch.arange(BLOCK**2)
+        picked = product.index_select(0, places.view(-1)).view(len(own), -1)
+        found.index_copy_(0, torch.from_numpy(own), picked.float())
     return found.view(len(prompt), BLOCK, BLOCK**2)
 
 

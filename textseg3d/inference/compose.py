@@ -7,7 +7,7 @@ Left, y to Posterior, z to Superior) and return new ones. Nothing here knows the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from textseg3d.inference.masks import Box, PackedMask
 from textseg3d.inference.measure import axial_diameter_mm
-from textseg3d.inference.places import REACH_MM, Area, clip_side, in_place
+from textseg3d.inference.places import REACH_MM, Area, clip_side, half_of, in_place
 from textseg3d.io import Volume
 
 Range = tuple[float | None, float | None]
@@ -308,6 +308,8 @@ def compose(
     base = PackedMask.union([masks[name] for name in recipe.parts])
     if recipe.plain:
         return Composed(base)
+    if recipe.side and not recipe.finding and replace(recipe, side=None).plain and base.bits.size:
+        return _halved(recipe, base, middle, measured=measured)
     if not base.bits.size:
         step = {"operation": "nothing", "target": recipe.target, "why": "the thing is absent"}
         return Composed(base, (step,))
@@ -318,14 +320,29 @@ def compose(
     if recipe.side is not None:
         _keep_side(scene, recipe)
     if not measured and (recipe.side or any(area.side for area in recipe.areas)):
-        scene.warnings.append(
-            f"the body's outline was not found; 'left' and 'right' of {recipe.target!r} are taken "
-            "from the middle of the scan"
-        )
+        scene.warnings.append(_guessed(recipe))
     _keep_instances(scene, recipe)
     steps = tuple({**step, "target": recipe.target} for step in scene.steps)
     mask = PackedMask.pack(base.shape, base.box, scene.mask) if scene.mask.any() else None
     return Composed(mask or PackedMask.empty(base.shape), steps, tuple(scene.warnings))
+
+
+def _halved(
+    recipe: Recipe, base: PackedMask, middle: NDArray[np.float64], *, measured: bool
+) -> Composed:
+    """What :func:`compose` makes where a side is all that is asked of a thing."""
+    half = half_of(base, middle, str(recipe.side))
+    step = _step("side", base.voxels, half.voxels, by=[str(recipe.side)])
+    warnings = () if measured else (_guessed(recipe),)
+    mask = half if half.voxels else PackedMask.empty(base.shape)
+    return Composed(mask, ({**step, "target": recipe.target},), warnings)
+
+
+def _guessed(recipe: Recipe) -> str:
+    return (
+        f"the body's outline was not found; 'left' and 'right' of {recipe.target!r} are taken "
+        "from the middle of the scan"
+    )
 
 
 def compare(

@@ -142,11 +142,15 @@ def _inside(box: Box, outer: Box) -> Box:
     return z, y, slice(x.start // 8, x.stop // 8)
 
 
-def count_bits(bits: NDArray[np.uint8]) -> int:
-    """How many bits are set."""
-    if _HAS_COUNT:
-        return int(np.bitwise_count(bits).sum())
-    return int(np.unpackbits(bits).sum())
+def count_bits(bits: NDArray[np.uint8], pattern: int = 0xFF) -> int:
+    """How many bits are set, of those that ``pattern`` has in every byte."""
+    flat = np.ascontiguousarray(bits).reshape(-1)
+    if not _HAS_COUNT:
+        return int(np.unpackbits(flat & np.uint8(pattern)).sum())
+    whole = len(flat) // 8 * 8
+    words = flat[:whole].view(np.uint64) & np.uint64(pattern * 0x0101010101010101)
+    rest = flat[whole:] & np.uint8(pattern)
+    return int(np.bitwise_count(words).sum(dtype=np.int64)) + int(np.bitwise_count(rest).sum())
 
 
 _HAS_COUNT = hasattr(np, "bitwise_count")

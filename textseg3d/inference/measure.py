@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from textseg3d.inference.masks import PackedMask
+from textseg3d.inference.masks import PackedMask, count_bits
 from textseg3d.inference.runs import Runs
 from textseg3d.io import Volume
 
@@ -144,10 +144,12 @@ def _centre(mask: PackedMask) -> tuple[NDArray[np.int64], float]:
         per_z = np.bincount(runs.z, length).astype(np.int64)
         return per_z, mask.box[2].start + total / 2 / int(length.sum())
     rows = mask.rows
-    per_byte = np.bitwise_count(rows).sum(axis=1, dtype=np.int64)  # [z, x / 8]
+    kind = np.uint16 if 8 * rows.shape[1] < 2**16 else np.int64
+    per_byte = np.einsum("zyx->zx", np.bitwise_count(rows), dtype=kind, casting="unsafe")
+    per_byte = per_byte.astype(np.int64)  # [z, x / 8]
     places = 8 * int((per_byte.sum(axis=0) * np.arange(rows.shape[2])).sum())
     for bits, distance in ((0x0F, 4), (0x33, 2), (0x55, 1)):  # of x in its byte
-        places += distance * int(np.bitwise_count(rows & np.uint8(bits)).sum(dtype=np.int64))
+        places += distance * count_bits(rows, bits)
     per_z = per_byte.sum(axis=1)
     return per_z, mask.box[2].start + places / int(per_z.sum())
 

@@ -71,6 +71,16 @@ def clip_side(mask: Bools, middle: NDArray[np.float64], side: str) -> Bools:
     return mask & ((x > line) if side == "left" else (x < line))
 
 
+def half_of(mask: PackedMask, middle: NDArray[np.float64], side: str) -> PackedMask:
+    """The same of a packed mask, in its own box; ``middle`` [D] of the whole volume."""
+    line = middle[mask.box[0]] - mask.box[2].start
+    if not mask.aligned:
+        return PackedMask.pack(mask.shape, mask.box, clip_side(mask.crop(), line, side))
+    width = mask.box[2].stop - mask.box[2].start
+    kept = clip_side(np.ones((len(line), 1, width), bool), line, side)
+    return PackedMask(mask.shape, mask.box, (mask.rows & np.packbits(kept, axis=2)).ravel())
+
+
 def in_place(
     mask: Bools, box: Box, place: PackedMask, spacing_mm: tuple[float, float, float]
 ) -> Bools:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from textseg3d.inference.masks import Box, PackedMask, count_bits
 
-_PLANES = 16  # at once; what they need stays in the cache
+_BYTES = 2**19  # at once; what they need stays in the cache
 Rows = NDArray[np.uint8]
 Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
@@ -130,7 +130,8 @@ def _used_bits(box: Box) -> np.uint8:
 
 
 def _parts(rows: Rows) -> Iterator[slice]:
-    return (slice(first, first + _PLANES) for first in range(0, len(rows), _PLANES))
+    planes = max(1, _BYTES // max(1, rows[0].size))
+    return (slice(first, first + planes) for first in range(0, len(rows), planes))
 
 
 def _passing(
