@@ -4,7 +4,7 @@ OpenVINO gets the image side, from the packed input to the feature maps, and the
 head; tokens and prompts stay torch's. Graphs are built from the network's own weights, one per
 window shape, and kept.
 
-``int8`` concerns the head alone, where most multiplications are (three quarters for ct-nano): it only
+``int8`` concerns the head alone, which has three quarters of ct-nano's multiplications: it only
 corrects logits of stride 2, so it forgives what the image side does not. Its activations are
 scaled by their own largest value, window part by window part, so there is nothing to calibrate.
 """
