@@ -82,6 +82,15 @@ were added by people who saw names and definitions only):
   opposite one), sizes 97.7 % (293; 71 of the 72 with a size), status 98.7 % (296), negated and
   uncertain 69 of 72 (95.8 %), no denial or doubt invented.
 
+``l`` (298; written and reviewed like ``j`` and ``k`` by people who saw names and definitions only,
+over 258 concepts of no earlier split, 218 of which were added to the tree the same day; its sha256
+was committed at a514c75 before its only first run, at 7db73f4; two of 300 rows were left out before
+the run because earlier splits have their texts):
+
+- ``l``: concepts 93.6 % (279), sides 95.3 % (284; 174 of the 180 rows with a side, none with the
+  opposite one), sizes 96.6 % (288; 63 of the 68 with a size), status 98.7 % (294), negated and
+  uncertain 70 of 70, no denial or doubt invented.
+
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
 On words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
@@ -112,7 +121,8 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so two each in ``h`` and ``k`` and one each in ``i`` and ``j``) or keep a side that the
+elsewhere, so four in ``l``, two each in
+``h`` and ``k`` and one each in ``i`` and ``j``) or keep a side that the
 text says of a thing that is there once.
 """
 
@@ -131,7 +141,7 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijk", "dev1", "dev2")
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijkl", "dev1", "dev2")
 APART = [split for split in SPLITS if split not in ("f", "g", "dev1", "dev2")]
 
 
@@ -158,7 +168,7 @@ def test_the_file_is_large_and_its_halves_are_apart() -> None:
     texts = {row["text"] for row in ROWS}
     assert len(ROWS) - len(texts) == 5  # "right uvula" and others are in two splits
     assert min(len(half("dev")), len(half("held_out"))) >= 300
-    assert min(len(half(split)) for split in ("unseen", *"abcdefghijk")) >= 200
+    assert min(len(half(split)) for split in ("unseen", *"abcdefghijkl")) >= 200
     assert sum("report" in row["template"] for row in ROWS) >= 100
     for key in (
         lambda row: {row["template"]},

@@ -85,6 +85,7 @@ _PAIRS = {
     ("vertebra", "column"): "spine",
     ("spine", "column"): "spine",
 }
+_GREEK = ("oses", "physes", "theses", "stases", "lyses")  # "exostoses", "prostheses"
 _LAST = {"a": "artery", "v": "vein", "n": "nerve", "m": "muscle", "bx": "biopsy"}
 _ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7"}
 _ROMAN |= {"viii": "8", "ix": "9", "x": "10", "xi": "11", "xii": "12", "iva": "4a", "ivb": "4b"}
@@ -126,6 +127,8 @@ def _singular(word: str) -> str:
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
+    if len(word) > 7 and word.endswith(_GREEK):
+        return word[:-2] + "is"
     if word.endswith(("xes", "ches", "shes", "sses")):
         return word[:-2]
     return word[:-1]

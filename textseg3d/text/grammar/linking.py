@@ -252,8 +252,9 @@ class Linker:
         return listed and previous.role == "excluded" and (node.finding or not previous.finding)
 
     def _more_near(self, node: Node, previous: Node) -> bool:
-        joined = bool(node.links & {"and", "or"}) and not node.finding
-        return joined and previous.role == "near"
+        row = bool(node.before) and is_level(node.before[0]) and is_level(previous.mention)
+        joined = bool(node.links & {"and", "or"}) and (row or not node.finding)
+        return joined and previous.role == "near"  # "above the L4-S1 fusion"
 
     def _place(self, node: Node, previous: Node, targets: list[Node]) -> None:
         """An anatomical name behind a target: does it say where the target lies?"""
@@ -340,8 +341,8 @@ class Linker:
         sided = said(node) in ("left", "right") and said(anchor) is None
         if not (forms and sided and self._is_region(anchor, node)):
             return False
-        region = self.refiner.concept(node.mention.forms[0])
         tree, own = self.refiner.tree, self.refiner.concept(forms[0])
+        region = self.refiner.concept(node.mention.forms[0])
         usual = [tree.concept(name) for name in own.containers if name in tree]
         return own.side_rule == "any" and any(
             self.refiner.narrower(place, region) or place.region == region.region for place in usual
@@ -413,13 +414,8 @@ class Linker:
     def _headed(self, node: Node, previous: Node) -> None:
         """Reads "left lower lobe, 5 mm nodule" as a place and what is found there."""
         alone = len(self.nodes) == 2 and node.links == {"comma"} and not previous.finding
-        if (
-            not alone
-            or node.before
-            or node.words.sides
-            or previous.negated
-            or not node.mention.forms
-        ):
+        told = node.before or node.words.sides or previous.negated
+        if not alone or told or not node.mention.forms:
             return
         place = self.refiner.concept(previous.mention.forms[0])
         if self.refiner.composed(node.mention, place) is not None:

@@ -21,6 +21,7 @@ _REACH = 6
 _DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
 _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
 _DISTANT |= {"posterior to", "lateral to", "medial to"}  # behind a length: how far away
+_OWN = frozenset(("measuring", "measures", "measured", "sized"))  # no distance follows
 _SCANNING = frozenset(("slices", "slice", "slice thickness", "sections", "cuts", "intervals"))
 _MARGINS = frozenset(("margin", "margins", "expansion", "expanded", "isotropic", "setup"))
 _CHANGED = frozenset(("expand", "grow", "dilate", "shrink", "erode", "enlarge", "inflate", "pad"))
@@ -118,7 +119,18 @@ def _of_other(items: Sequence[Item], at: int) -> bool:
 
 def _apart(items: Sequence[Item], at: int) -> bool:
     """Whether a size is how far away something is, or that of the scan: "5 mm slices"."""
-    return any(i.text.lower() in _DISTANT | _SCANNING for i in items[at + 1 : at + 2])
+    behind = {item.text.lower() for item in items[at + 1 : at + 2]}
+    before = items[at - 1].text.lower().split(" ") if at else []
+    told = before[-1:] == ["of"] and _MEASURES.isdisjoint(before) and _named_before(items, at)
+    told |= not _OWN.isdisjoint(before)
+    if (told or items[at].value.extents[1:]) and not behind & {"from", "away from"}:
+        return False  # "swelling of 14 mm anterior to C3"
+    return bool(behind & (_DISTANT | _SCANNING))
+
+
+def _named_before(items: Sequence[Item], at: int) -> bool:
+    """Whether nothing but "of" stands between a name and the size at ``at``."""
+    return at > 1 and items[at - 2].kind in ("mention", "generic", "tail")
 
 
 def _of_margin(items: Sequence[Item], at: int) -> bool:

@@ -162,6 +162,7 @@ class Refiner:
         words = {canon.root(word) for word in mention.surface.split(" ")}
         usual = {canon.root(word) for place in own.containers for word in place.split(" ")}
         named = normalise(own.name) in (mention.surface, canon.singular(mention.surface))
+        named |= own.region == "whole body"  # "FAPI-positive lesion" of the liver
         if named or words & usual or any(self._near(own, place) for place in places):
             return None
         generic = read_tables("closed")["generic"]
@@ -186,7 +187,10 @@ class Refiner:
         own = {form.concept for form in mention.forms}
         if place.category == "artery" and mention.surface in _CLOTS:
             return None  # a clot need not close an artery, as an arterial thrombosis does
-        surfaces = list(dict.fromkeys((mention.surface, *own)))
+        surfaces = list(dict.fromkeys((mention.surface, canon.singular(mention.surface), *own)))
+        first, _, head = mention.surface.partition(" ")
+        doubled = bool(head) and place.name.endswith(f" {first}")
+        surfaces += [head] if doubled else []  # "joint effusion" of a joint
         for concept in self._wholes(place):
             for prefix in (concept.name, *concept.adjectives, *concept.synonyms):
                 name = prefix.lower()

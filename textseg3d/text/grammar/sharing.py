@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.nodes import Node
+from textseg3d.text.grammar.nodes import Node, is_level
 from textseg3d.text.grammar.parts import Words
 from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.refine import Refiner
@@ -29,11 +29,34 @@ def distributed(targets: list[Node], refiner: Refiner) -> list[Node]:
             continue
         both = (*last.mention.forms[:1], *node.before[0].forms[:1])
         same = len(both) == 2 and both[0].concept == both[1].concept
+        if _levels(result, node):
+            result.append(node)
+            continue
         if not last.finding and (same or last.mention.adjective or node.mention.plural):
             result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
             last.role = "container"
         result.append(node)
     return result
+
+
+def _levels(listed: list[Node], node: Node) -> bool:
+    """Reads "C5-C7 fusion" and "L1 and L2 metastases" as a finding of all these levels."""
+    behind, count = node, 0
+    while count < len(listed) and behind.links and behind.links <= _LIST:
+        place = listed[-1 - count]
+        if place.finding or not is_level(place.mention) or place.containers:
+            break
+        behind, count = place, count + 1
+    if not (count and is_level(node.before[0]) and node.finding):
+        return False
+    for place in listed[-count:]:
+        place.role = "container"
+        node.containers.append([replace(place, words=Words())])
+    node.containers.append([replace(behind, mention=node.before[0], before=[], words=Words())])
+    node.before, node.links = [], {*behind.links}
+    node.words.add(behind.words)
+    del listed[-count:]
+    return True
 
 
 def _share_further(listed: Sequence[Node], node: Node, refiner: Refiner) -> None:

@@ -232,7 +232,8 @@ def _describing(items: list[Item], lexicon: Lexicon) -> list[Item]:
     for at, item in enumerate(items):
         if item.attr is None:
             continue
-        after = next((i.kind for i in items[_row_end(items, at) :] if i.kind not in _BETWEEN), "")
+        behind = [i.kind for i in items[_row_end(items, at) :] if i.kind not in (*_BETWEEN, "side")]
+        after = behind[0] if behind else ""  # "fusiform right carotid aneurysm"
         before = next((i.kind for i in reversed(items[:at]) if i.kind not in _BETWEEN), "")
         if after in ("mention", "generic") or before == "be" or _told_behind(items, at, lexicon):
             result[at] = Item("attr", item.attr, item.text)
