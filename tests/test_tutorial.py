@@ -54,6 +54,7 @@ NOT_TYPED = {
     "torchrun ": "takes hours: tests/training/test_ranks.py, two processes and a few steps",
     "bash examples/training/": "takes hours and wants ../shared/data",
     "python examples/ct_nano/": "takes hours and wants ../shared/data",
+    "python examples/mr_nano/": "takes hours and wants ../shared/data, and a scan of others",
     "python benchmarks/": "takes minutes to hours on an idle machine; writes its page's figures",
     "export ": "sets places of one's own",
 }
