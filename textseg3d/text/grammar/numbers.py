@@ -13,6 +13,7 @@ from textseg3d.text.grammar.tokens import Token
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
 _RANGE_WORDS = frozenset(("-", "to", "bis", "a", "à", "through", "up"))
 _MEASURES = frozenset(("a", "the", "size", "diameter", "length", "width", "thickness", "of"))
+_LENGTHS = frozenset(("length", "distance", "segment", "span", "stretch"))
 _DIMENSIONS = frozenset(
     (
         "diameter",
@@ -280,6 +281,8 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     if comparison == "<" and reader.word() in _DIMENSIONS:
         comparison = None  # "maximum diameter of 6 cm"
         reader.skip(_DIMENSIONS)
+    if comparison == ">" and tokens[start].norm == "over" and _over_all(tokens, reader.at):
+        comparison = None
     if comparison is not None or reader.at > start:
         reader.skip(_MEASURES)
     plain = reader.at
@@ -311,6 +314,12 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     bounds = _bounds(sizes, joined, comparison)
     extents = tuple(sizes) if joined == "x" and last[0] == "mm" else ()
     return Quantity(start, reader.at, last[0], bounds, extents)
+
+
+def _over_all(tokens: Sequence[Token], at: int) -> bool:
+    """Whether "over" tells how long something is: "over a length of 2 cm"."""
+    words = [token.norm for token in tokens[at : at + 2]]
+    return len(words) == 2 and words[0] in ("a", "an", "the") and words[1] in _LENGTHS
 
 
 def _single(

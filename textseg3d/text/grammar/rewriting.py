@@ -17,6 +17,9 @@ _DONE = frozenset(("displaced", "deviated", "shifted", "pushed", "compressed", "
 _DONE |= {"indented", "encased", "surrounded", "abutted", "distorted", "bowed", "elevated"}
 _QUALIFYING = frozenset(("filler", "determiner", "side", "attr", "size", "count"))
 _TOWARDS = frozenset(("to", "towards", "toward"))
+_ABSENT = frozenset(("absent", "missing", "removed"))
+_LATER = frozenset(("after", "following", "status post", "post", "s / p"))
+_THIRDS = ("apex", "base")
 _REPEATED = frozenset(("comma", "and", "but", "colon", "filler", "unknown", "be", "determiner"))
 _REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
 
@@ -29,6 +32,7 @@ def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _moved_by(result, lexicon)
     result = _neither(result, lexicon)
     result = _causes(result, lexicon)
+    result = _removed(_of_prostate(result, lexicon), lexicon)
     return _each_side(result, lexicon)
 
 
@@ -160,6 +164,48 @@ def _causes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         told = {i.kind for i in result[at + 1 : place]} & {"determiner", "side"}
         if told and place < len(result) and _finding(result[place], lexicon):
             result[at] = replace(item, kind="with")
+    return result
+
+
+def _of_prostate(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "prostate MRI: apex, midgland, base" as parts of the prostate."""
+    words = {word for item in items for word in item.text.lower().split(" ")}
+    if words.isdisjoint(("prostate", "prostatic", "midgland")):
+        return list(items)
+    if not words.isdisjoint(("lung", "lungs", "pulmonary", "heart", "cardiac", "skull")):
+        return list(items)
+    result = list(items)
+    for at, item in enumerate(result):
+        forms = lexicon.get(f"{item.text.lower()} of prostate")
+        beside = {i.kind for i in result[max(0, at - 1) : at] + result[at + 1 : at + 2]}
+        alone = not beside & {"mention", "side", "in", "generic", "attr"}
+        if item.text.lower() in _THIRDS and item.kind != "in" and alone and forms:
+            result[at] = replace(
+                item, kind="mention", value=Match(at + 1, forms, (), forms[0].concept)
+            )
+    return result
+
+
+def _removed(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the right ovary is absent after oophorectomy" as a right oophorectomy."""
+    result = list(items)
+    for at, item in enumerate(result):
+        if item.text.lower() not in _LATER or at + 1 >= len(result):
+            continue
+        behind = result[at + 1]
+        if behind.kind != "mention" or not lexicon.is_finding(behind.value):
+            continue
+        if lexicon.tree.concept(behind.value.forms[0].concept).category != "postoperative":
+            continue
+        start = at - 1
+        while start > 0 and result[start].kind not in ("mention", "stop", "comma", "and"):
+            start -= 1
+        words = {word for i in result[max(0, start) : at] for word in i.text.lower().split(" ")}
+        thing = result[max(0, start)]
+        if thing.kind != "mention" or lexicon.is_finding(thing.value) or not words & _ABSENT:
+            continue
+        for place in range(start, at + 1):
+            result[place] = replace(result[place], kind="filler", value=None, text="")
     return result
 
 
