@@ -30,6 +30,7 @@ _NAMES = ("mention", "generic", "tail")
 _HARMLESS = frozenset(("mention", "side", "filler", "determiner", "attr", "unknown", "be", "and"))
 _HARMLESS |= {"in", "colon", "has", "count", "comma", "or"}
 _SETTING = ("leave", "keep")
+_ASKING = frozenset(("segment", "outline", "contour", "delineate", "label", "mask", "annotate"))
 _MILD = ("position", "aspect", "chronicity")
 _DENYING = ("neg_pre", "without", "neg_any")
 
@@ -47,6 +48,7 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
         others = [*result[:start], *result[end:]]
         aside = _set_aside(clause) and any(item.kind == "mention" for item in others)
         sound = found and any(_finding(i, lexicon) for i in others) and _sound(clause, lexicon)
+        sound |= _beside_request(result, spans, number) and _sound(clause, lexicon)
         if not aside and not sound:
             continue
         named = number + 1 < len(spans) and any(item.kind == "mention" for item in clause)
@@ -58,12 +60,29 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
     return result
 
 
+def _beside_request(items: Sequence[Item], spans: Sequence[tuple[int, int]], number: int) -> bool:
+    """Whether a clause states something and another one asks: "Segment the liver. Spleen is …"."""
+    clauses = [items[start:end] for start, end in spans]
+    stated = any(item.kind == "be" for item in clauses[number])
+    if not stated or _asks(clauses[number]):
+        return False
+    return any(_asks(clause) for at, clause in enumerate(clauses) if at != number)
+
+
+def _asks(clause: Sequence[Item]) -> bool:
+    words = [word for item in clause[:2] for word in item.text.lower().split(" ")]
+    named = any(item.kind == "mention" for item in clause)
+    return named and not _ASKING.isdisjoint(words[:2])
+
+
 def _exceptions(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "spleen is normal except for a cyst" as the cyst in the spleen."""
     result = list(items)
     for at, item in enumerate(result):
+        if item.kind != "exclude":
+            continue
         behind = [i for i in result[at + 1 :] if i.kind in (*_NAMES, "but", "stop")]
-        if item.kind != "exclude" or not behind or not _finding(behind[0], lexicon):
+        if not behind or not _finding(behind[0], lexicon):
             continue
         start = at
         while start > 0 and result[start - 1].kind not in ("but", "stop"):

@@ -379,7 +379,8 @@ class Linker:
         if anchor is None or not anchor.finding or anchor.negated:
             return False
         if links & {"with", "has"} and "but" not in links:
-            return True
+            sides = {*anchor.words.sides, *node.words.sides}  # "left mass with right nodes"
+            return not (node.words.sides and sides >= {"left", "right"})
         if links and links <= _LIST and self._previous_role == "sign" and not node.words.sides:
             return True
         listed = links == {"comma"}

@@ -150,6 +150,13 @@ class Scopes(Ahead, ABC):
         else:
             self._on_neg_post(item, at)
 
+    def _told_apart(self) -> bool:
+        """Whether the last phrase begins what a lesion may be: "cystic lesion, cyst versus …"."""
+        if len(self.phrases) < 2 or "comma" not in self.phrases[-1].links:
+            return False
+        head = self.phrases[-2].mentions[-1].text.lower().split(" ")[-1]
+        return head in ("lesion", "lesions", "mass", "opacity", "abnormality", "focus")
+
     def _on_unc_pre(self, item: Item, at: int) -> None:
         if self.negation and self.fresh and not self.links & {"comma", "but"}:
             return  # "nothing that looks like a fracture"
@@ -157,7 +164,7 @@ class Scopes(Ahead, ABC):
             if not self._name_follows(at):
                 return  # "22 mm versus 20 mm"
             self._flush(final=False)
-            for phrase in self.phrases[-1:]:
+            for phrase in self.phrases[-1 - self._told_apart() :]:
                 phrase.uncertain = not phrase.negated  # "left atelectasis versus pneumonia"
                 self.connected = True
                 if any(other.kind == "side" for other in self.items[at:]):
