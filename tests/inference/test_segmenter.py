@@ -35,6 +35,15 @@ def test_masks_are_not_trivial(all_ten):
     assert all(result.status in ("ok", "empty") for result in all_ten.values())
 
 
+def test_a_model_of_ct_says_that_a_scan_without_air_may_be_none(segmenter, phantom):
+    dark = np.where(np.indices(phantom.shape).sum(axis=0) % 7 == 0, -1000, phantom).astype(np.int16)
+    said = segmenter.predict(dark, "liver", spacing_mm=SPACING).warnings
+    assert not any("is this a CT" in text for text in said)
+    bright = np.clip(phantom, -150, None)  # fat, but neither air nor lung
+    said = segmenter.predict(bright, "liver", spacing_mm=SPACING).warnings
+    assert sum("is this a CT" in text for text in said) == 1
+
+
 def test_alone_or_among_others_gives_the_same_bits(segmenter, phantom, all_ten):
     for text in TEN[2:5]:
         alone = segmenter.predict(phantom, text, spacing_mm=SPACING, keep_logits=True)[text]

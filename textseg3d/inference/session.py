@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from textseg3d.inference.model import LoadedModel
     from textseg3d.inference.open.engine import OpenModel
 
+NO_AIR_HU = -200.0  # above the darkest voxel: no air, nor lung, nor noise in fat
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -113,6 +115,16 @@ class Predictor:
             return self.modality or written
         return known[0] if len(known) == 1 and written is None else None
 
+    def _doubts(self, volume: Volume) -> list[str]:
+        """What the values of a scan say against a model that knows CT alone."""
+        card, low = self.model.card, float(volume.array.min())
+        if tuple(card.modalities) != ("CT",) or low <= NO_AIR_HU:
+            return []
+        return [
+            f"no voxel is below {NO_AIR_HU:g} HU, as air is: is this a CT in Hounsfield units? "
+            f"{card.name} learnt from CT alone, and its masks of anything else mean nothing"
+        ]
+
     def _texts(self, names: Sequence[str], volume: Volume) -> list[Any]:
         """What the engines ask for each name."""
         from textseg3d.inference.model import LoadedModel
@@ -181,7 +193,7 @@ class Predictor:
             windows_total=image.grid.total,
             exact=exact,
             seconds=dict(progress.seconds),
-            warnings=volume.warnings,
+            warnings=(*volume.warnings, *self._doubts(volume)),
             exporter=self.exporter,
             midline=line[0] if line[1] else None,
             windows=tuple(image.grid.audit()) if names and plan is not None else (),
