@@ -34,7 +34,7 @@ def test_tables_are_those_of_setup() -> None:
     assert {d for d, _ in OPTIONAL_PACKAGES.values()} == distributions(
         [
             need
-            for name in ("dicom", "huggingface", "server", "notebook", "nnunet", "ray")
+            for name in ("dicom", "huggingface", "server", "notebook", "nnunet", "openvino", "ray")
             for need in extras[name]
         ]
     )
