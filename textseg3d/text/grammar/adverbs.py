@@ -9,7 +9,7 @@ from textseg3d.text.grammar.tokens import Token
 _AUXILIARY = frozenset(("is", "are", "was", "were", "be", "been", "has", "have", "had", "can"))
 _AUXILIARY |= {"cannot", "could", "may", "might", "not", "should", "must", "and", "can't"}
 _PLAIN = frozenset(("therefore", "thus", "hence", "also", "now", "since", "again", "still", "yet"))
-_PLAIN |= {"indeed", "thereby", "thankfully", "longer", "even"} - {"longer"}
+_PLAIN |= {"indeed", "thereby", "thankfully", "even"}
 _KEPT = frozenset(("partially", "partly", "incompletely", "nearly", "largely", "barely", "hardly"))
 _KEPT |= {"poorly", "scarcely", "possibly", "probably", "likely", "previously", "formerly"}
 _KEPT |= {"surgically", "newly", "only", "presumably", "questionably", "initially", "early"}
