@@ -287,8 +287,8 @@ def test_open_blocks_have_the_bits_of_everything(engine, image, kept, prompts):
         found = []
         for keep in (False, True):
             run = slabs.SlabRun(
-                image.grid, [], image.scan_shape, 4, torch.device("cpu"),
-                present=0.0, keep_logits=keep, margin=margin,
+                image.grid, [], image.scan_shape, engine._scores(4), torch.device("cpu"),
+                keep_logits=keep, margin=margin,
             )  # fmt: skip
             run._active = [slabs.Asked(w, engine._ask(w, prompts[:4])) for w in kept]
             found.append(run._sums(z.start, z.stop, [0, 1, 2, 3]))

@@ -129,8 +129,9 @@ def reference_masks(
 
     from textseg3d.inference.accumulate import SharesAccumulator
     from textseg3d.inference.device import choose_runtime
-    from textseg3d.inference.engine import PRESENT, Engine
+    from textseg3d.inference.engine import Engine
     from textseg3d.inference.model import load_model
+    from textseg3d.inference.presence import PRESENT
     from textseg3d.inference.windows import tile_body
     from textseg3d.networks.prompt_unet import coarse_to_fine
     from textseg3d.preprocessing import window_position
@@ -163,9 +164,14 @@ def reference_masks(
                 sums[number][inside] += logits[window] * weight[window]
                 presence[number] = torch.maximum(presence[number], answer.presence[0])
             norm[inside] += weight[window]
+        sure, spacing = loaded.postprocessing.sure_mask, loaded.configuration.spacing
         for name, total, present in zip(names, sums, presence.sigmoid()):
+            there = bool(present >= PRESENT)
+            if sure is not None and not there and present >= sure.presence:
+                voxels = ((total / norm).sigmoid() >= sure.probability).sum()
+                there = bool(voxels * np.prod(spacing) / 1000 >= sure.volume_ml)
             logits = interpolate((total / norm)[None, None], size=volume.shape, mode="trilinear")
-            mask = ((logits[0, 0] > 0) & (present >= PRESENT)).numpy()
+            mask = (logits[0, 0] > 0).numpy() & there
             masks[name] = _postprocessed(mask, name, volume, loaded.postprocessing)
     return masks
 

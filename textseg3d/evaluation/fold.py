@@ -18,9 +18,9 @@ from textseg3d.errors import InputError
 from textseg3d.evaluation.protocols.folders import FilePair, FolderRequest, label_set, run_all
 from textseg3d.evaluation.protocols.nnunet import score_pair, summarise
 from textseg3d.evaluation.report import write_text
+from textseg3d.inference.presence import PRESENT
 from textseg3d.inference.result import Prediction
 from textseg3d.inference.segmenter import Segmenter
-from textseg3d.inference.session import PRESENT
 from textseg3d.io import atomic_path, write_volume_like
 
 SUMMARY = "summary.json"

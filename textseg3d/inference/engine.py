@@ -26,6 +26,7 @@ from textseg3d.inference.head import chunk_size
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory
 from textseg3d.inference.planning import check_memory, plan_image, window_fits
+from textseg3d.inference.presence import PRESENT, PresenceScores, SureMask
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.resampling import native_order as native_order
 from textseg3d.inference.resampling import resample_scan
@@ -49,7 +50,6 @@ _TISSUE_HU = -300.0
 _AIR_HU = -500.0
 _AIR_SHARE = 0.001  # a window with less tissue than this is air
 _FINE_PLANES = 32  # of full-resolution features made at once
-PRESENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,7 @@ class Engine:
         window_policy: see :class:`WindowPolicy`.
         accumulator: makes what adds up the windows, once per call.
         label: what progress calls its work.
+        sure: when a mask overrules its presence score; None if it never does.
     """
 
     def __init__(
@@ -172,10 +173,11 @@ class Engine:
         window_policy: WindowPolicy,
         accumulator: AccumulatorFactory,
         label: str = "network",
+        sure: SureMask | None = None,
     ) -> None:
         import torch
 
-        self.label = label
+        self.label, self.sure = label, sure
         self.configuration = configuration
         self.runtime = runtime
         self.window_policy = window_policy
@@ -370,8 +372,6 @@ class Engine:
         Memory does not depend on the number of prompts, but for about 20 kB per prompt and window,
         the packed masks, and the logits if they are kept.
         """
-        import torch
-
         from textseg3d.inference.slabs import Asked, SlabRun, slabs
 
         asked = (Asked(w, self._ask(w, prompts, exact=image.exact)) for w in windows)
@@ -380,18 +380,17 @@ class Engine:
         plan = image.plan
         planes = image.grid.shape[0] if plan is None else plan.planes
         cuts = slabs(image.grid, planes, by_rows=plan is not None and plan.kept == "rows")
-        run = SlabRun(
-            image.grid,
-            cuts,
-            image.scan_shape,
-            len(prompts),
+        scores, device, margin = (
+            self._scores(len(prompts)),
             self.runtime.device,
-            present=None if self.by_voxels else float(np.log(PRESENT / (1 - PRESENT))),
-            keep_logits=keep_logits,
-            margin=self._margin(image),
+            self._margin(image),
         )
+        run = SlabRun(
+            image.grid, cuts, image.scan_shape, scores, device,
+            keep_logits=keep_logits, margin=margin,
+        )  # fmt: skip
         run.run(asked)
-        presence = torch.tensor(run.presence, dtype=torch.float32).sigmoid().tolist()
+        presence = scores.result()
         nothing = np.zeros((0, 0, 0), np.float32)
         empty = PackedMask.empty(image.scan_shape)
         return [
@@ -420,11 +419,10 @@ class Engine:
 
         from textseg3d.inference.head import prepare_rows, window_logits
 
-        sums = factory(image.grid, self.runtime.device, count)
-        presence = torch.full((count,), -torch.inf)
+        sums, scores = factory(image.grid, self.runtime.device, count), self._scores(count)
         size = chunk_size(self.runtime.device)
         for item in asked:
-            torch.maximum(presence, item.answer.presence.float().cpu(), out=presence)
+            scores.hear(item.answer.presence)
             for first in range(0, count, size):
                 chosen = range(first, min(first + size, count))
                 with torch.inference_mode():
@@ -433,9 +431,13 @@ class Engine:
                 for prompt, row in zip(chosen, logits):
                     sums.add(prompt, item.window.start, row)
         found = [sums.take(prompt).cpu().numpy() for prompt in range(count)]
-        if self.by_voxels:
-            presence = torch.tensor([float(f.max()) for f in found])
-        return [Answer(f, p) for f, p in zip(found, presence.sigmoid().tolist())]
+        for prompt, whole in enumerate(found):
+            scores.see(prompt, whole)
+        return [Answer(f, p) for f, p in zip(found, scores.result())]
+
+    def _scores(self, count: int) -> PresenceScores:
+        voxel_ml = math.prod(self.configuration.spacing) / 1000
+        return PresenceScores(count, voxel_ml, by_voxels=self.by_voxels, sure=self.sure)
 
     def _ask(
         self, window: WindowFeatures, prompts: Sequence[TextFeatures], *, exact: bool = False

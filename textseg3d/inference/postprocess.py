@@ -17,6 +17,7 @@ from textseg3d.errors import ModelError, PlansError
 from textseg3d.inference.enhanced import EnhancedRim, with_enhanced_rim
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import runs_of
+from textseg3d.inference.presence import SureMask
 from textseg3d.inference.rims import below, half_is_below, reach_voxels, shaved
 from textseg3d.inference.runs import Runs
 from textseg3d.io.atomic import atomic_path
@@ -90,12 +91,14 @@ class Postprocessing:
         decided_on: what they were decided on, in words.
         soft_rims: what goes from surfaces, at most one per concept; in prompt models.
         enhanced_rims: what is added there afterwards, at most one per concept; likewise.
+        sure_mask: when a mask overrules its presence score; likewise.
     """
 
     rules: tuple[Rule, ...] = ()
     decided_on: str = ""
     soft_rims: tuple[SoftRim, ...] = ()
     enhanced_rims: tuple[EnhancedRim, ...] = ()
+    sure_mask: SureMask | None = None
 
     def rule(self, concept: str) -> Rule | None:
         """The rule of a concept, if it has one."""

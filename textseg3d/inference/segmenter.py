@@ -115,8 +115,9 @@ class Segmenter:
             loaded = load_model(
                 folder, configuration=configuration, network=network, encoder=text_encoder
             )
+            sure = loaded.postprocessing.sure_mask
             engine = Engine(
-                loaded.network, loaded.configuration, runtime, window_policy, accumulator
+                loaded.network, loaded.configuration, runtime, window_policy, accumulator, sure=sure
             )
             stages = tuple(Stage(s, runtime, window_policy, accumulator) for s in loaded.stages)
         vocabulary = Vocabulary.of(loaded.card)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from textseg3d.errors import UsageError
 from textseg3d.inference.compose import compare, compose, midline_voxels
 from textseg3d.inference.engine import (
-    PRESENT,
     Answer,
     Engine,
     PreparedImage,
@@ -25,6 +24,7 @@ from textseg3d.inference.measure import Instances, side_warning
 from textseg3d.inference.memory import parse_bytes
 from textseg3d.inference.parallel import in_order, workers
 from textseg3d.inference.postprocess import Postprocessing
+from textseg3d.inference.presence import PRESENT
 from textseg3d.inference.progress import OnProgress, Progress
 from textseg3d.inference.prompts import Part, PromptRequest, Vocabulary
 from textseg3d.inference.regrid import logits_to_mask

@@ -8,7 +8,6 @@ and window only queries and coarse logits are kept (about 20 kB).
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from textseg3d.inference.engine import WindowFeatures
+    from textseg3d.inference.presence import PresenceScores
     from textseg3d.networks.prompt_unet import PromptAnswer
 
 log = logging.getLogger(__name__)
@@ -203,10 +203,8 @@ class SlabRun:
         grid: the windows.
         cuts: of :func:`slabs`.
         shape: (D, H, W) of the scan.
-        count: prompts.
+        scores: presence of each prompt.
         device: where features live.
-        present: logit from which on something counts as there; None if the most certain voxel
-            says so, not the windows.
         keep_logits: keep every prompt's logits [d, h, w].
         margin: of :mod:`textseg3d.inference.blocks`, where its shortcut may be taken.
     """
@@ -216,18 +214,17 @@ class SlabRun:
         grid: WindowGrid,
         cuts: Sequence[Slab],
         shape: Triple,
-        count: int,
+        scores: PresenceScores,
         device: torch.device,
         *,
-        present: float | None,
         keep_logits: bool,
         margin: float | None = None,
     ) -> None:
         import torch
 
         self.margin = margin
-        self.grid, self.cuts, self.device, self.present = grid, cuts, device, present
-        self.presence = np.full(count, -np.inf)
+        self.grid, self.cuts, self.device, self.scores = grid, cuts, device, scores
+        count = len(scores)
         self.builders = [MaskBuilder(grid, shape) for _ in range(count)]
         self.logits: list[NDArray[np.float32]] = []
         if keep_logits:
@@ -247,14 +244,12 @@ class SlabRun:
             while taken < slab.windows:
                 found = next(source)
                 self._active.append(found)
-                if self.present is not None:
-                    said = found.answer.presence.float().cpu().numpy()
-                    np.maximum(self.presence, said, out=self.presence)
+                self.scores.hear(found.answer.presence)
                 taken += 1
             final = taken == len(self.grid)
-            wanted = np.arange(len(self.presence))
-            if final and number == 0 and not self.logits and self.present is not None:
-                wanted = wanted[self.presence >= self.present]  # no mask is made of what is absent
+            wanted = np.arange(len(self.scores))
+            if final and number == 0 and not self.logits:
+                wanted = self.scores.possible()  # no mask is made of what is absent
             size = chunk_size(self.device) if self.margin is None else PROMPTS
             self._all(slab, [wanted[i : i + size].tolist() for i in range(0, len(wanted), size)])
             self._active = [a for a in self._active if self._end(a) > slab.stop]
@@ -311,9 +306,8 @@ class SlabRun:
             spent = self._sum(start, middle, prompts, exports=exports) + _wait(exports)
             return spent + self._sum(middle, stop, prompts, exports=exports)
         sums, whole = found
-        if self.present is None:
-            for row, prompt in zip(sums, prompts):
-                self.presence[prompt] = max(self.presence[prompt], _largest(row))
+        for row, prompt in zip(sums, prompts):
+            self.scores.see(prompt, row.values if isinstance(row, Boxed) else row)
         begin = perf_counter()
         exports.wait()  # of two lots of logits at once one is in the making
         for row, prompt in zip(sums, prompts):
@@ -386,10 +380,3 @@ def _wait(exports: Background) -> float:
     begin = perf_counter()
     exports.wait()
     return perf_counter() - begin
-
-
-def _largest(row: Tensor | Boxed | None) -> float:
-    """The largest logit of some planes; -inf where all are far below the threshold."""
-    if row is None:
-        return -math.inf
-    return float(row.values.max() if isinstance(row, Boxed) else row.max())

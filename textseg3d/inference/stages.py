@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT, AccumulatorFactory
-from textseg3d.inference.engine import PRESENT, Answer, Engine, PromptImage, WindowFeatures
+from textseg3d.inference.engine import Answer, Engine, PromptImage, WindowFeatures
 from textseg3d.inference.masks import Box, PackedMask
 from textseg3d.inference.places import REACH_MM, near, reached, solid
+from textseg3d.inference.presence import PRESENT
 from textseg3d.inference.progress import Progress
 from textseg3d.inference.regrid import logits_on_grid, logits_to_mask
 from textseg3d.inference.result import StageRun
