@@ -1,4 +1,4 @@
-"""What is added to masks of enhanced structures: bright voxels just outside their surface."""
+"""What is added to masks of bright structures: bright voxels just outside their surface."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from textseg3d.inference.rims import between, grown, reach_voxels
 
 @dataclass(frozen=True)
 class EnhancedRim:
-    """Voxels beside enhanced structures that are too bright for the soft tissue around.
+    """Voxels beside enhanced structures or bones that are too bright for the soft tissue around.
 
-    The other half of a soft rim: where contrast medium makes a border with soft tissue visible, it
-    lies half-way up the edge, also where the network of 3 mm drew it too far inside. Structures
-    that are not enhanced keep their masks.
+    The other half of a soft rim: where contrast medium or mineral makes a border with soft tissue
+    visible, it lies half-way up the edge, also where the network of 3 mm drew it too far inside.
+    Structures that are not bright keep their masks.
 
     Attributes:
         concepts: canonical names; the rule is for the mask of each.
         within_mm: from the centre of the nearest voxel of the mask.
-        beside_hu: the usual density of what lies around (soft tissue: 50). Voxels that are nearer
+        beside_hu: the usual density of what lies around (soft tissue: 50; enhanced: 100). Voxels that are nearer
             to the median of the mask than to it are added.
-        enhanced_hu: a mask whose median is below this is not enhanced.
+        enhanced_hu: a mask whose median is below this is not bright.
         above_hu: voxels that are brighter than the median by more (bone, metal) are not added.
     """
 
