@@ -22,8 +22,8 @@ class EnhancedRim:
     Attributes:
         concepts: canonical names; the rule is for the mask of each.
         within_mm: from the centre of the nearest voxel of the mask.
-        beside_hu: the usual density of what lies around (soft tissue: 50; enhanced: 100). Voxels that are nearer
-            to the median of the mask than to it are added.
+        beside_hu: the usual density of what lies around (soft tissue: 50; enhanced: 100). Voxels
+            that are nearer to the median of the mask than to it are added.
         enhanced_hu: a mask whose median is below this is not bright.
         above_hu: voxels that are brighter than the median by more (bone, metal) are not added.
     """
