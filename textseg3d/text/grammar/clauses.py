@@ -48,6 +48,7 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
         others = [*result[:start], *result[end:]]
         aside = _set_aside(clause) and any(item.kind == "mention" for item in others)
         sound = found and any(_finding(i, lexicon) for i in others) and _sound(clause, lexicon)
+        sound |= _beside_large(result, start, end) and _sound(clause, lexicon)
         sound |= _beside_request(result, spans, number) and _sound(clause, lexicon)
         if not aside and not sound:
             continue
@@ -67,6 +68,22 @@ def _beside_request(items: Sequence[Item], spans: Sequence[tuple[int, int]], num
     if not stated or _asks(clauses[number]):
         return False
     return any(_asks(clause) for at, clause in enumerate(clauses) if at != number)
+
+
+def _beside_large(items: Sequence[Item], start: int, end: int) -> bool:
+    """Whether another sentence calls a structure large: "Spleen is enlarged. Liver normal."."""
+    if start and items[start - 1].kind != "stop":
+        return False
+    if end < len(items) and items[end].kind != "stop":
+        return False
+    others = [*items[:start], *items[end:]]
+    stated = any(one.kind == "be" and _changed(other) for one, other in pairwise(others))
+    return stated and any(item.kind == "mention" for item in others)
+
+
+def _changed(item: Item) -> bool:
+    words = ("enlarged", "dilated", "atrophic", "thickened", "small", "swollen", "irregular")
+    return item.kind == "attr" and item.text.lower() in words
 
 
 def _asks(clause: Sequence[Item]) -> bool:

@@ -12,6 +12,7 @@ from textseg3d.text.grammar.words import SIDE_ABBREVIATIONS
 _LEVELS = re.compile(r"[lctsd]|th")
 _VERTEBRA = re.compile(r"[ctl](\d{1,2})")
 _UNITS = ("mm", "cm", "x", "-", "ml")
+_WANTING = ("need", "want", "would", "am", "have", "only", "require", "wish", "like")
 _CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -21,7 +22,11 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
     for at, token in enumerate(tokens):
         before = tokens[at - 1] if at else None
         after = tokens[at + 1] if at + 1 < len(tokens) else None
-        if token.norm == "#" and (after is None or after.kind == "word"):
+        if _speaks(before, token, after):
+            kept.append(token._replace(kind="mark", norm=","))  # "of the ribs I need"
+        elif token.norm == "gl" and before is not None and lexicon.get(f"{before.norm} gland"):
+            kept.append(token._replace(norm="gland"))  # "submandibular gl."
+        elif token.norm == "#" and (after is None or after.kind == "word"):
             kept.append(token._replace(kind="word", norm="fracture"))
         elif token.norm.endswith(("n't", "n’t")):
             verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
@@ -39,6 +44,14 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
         else:
             kept.append(token)
     return kept
+
+
+def _speaks(before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether "I" is who speaks, not a numeral: "of the ribs I need", but not "may I have"."""
+    if token.raw != "I" or before is None or after is None or before.kind == "mark":
+        return False
+    asks = before.norm in ("may", "can", "could", "might", "do", "should", "shall", "if", "and")
+    return not asks and fold(after.norm) in _WANTING
 
 
 def _next_level(kept: Sequence[Token], before: Token | None, token: Token) -> bool:

@@ -20,6 +20,7 @@ from textseg3d.text.grammar.placing import (
     more_denied,
     plausible,
     said,
+    sided_place,
     usual,
 )
 from textseg3d.text.grammar.refine import Refiner
@@ -322,6 +323,7 @@ class Linker:
                 or plausible(anchor, node, self.refiner)
                 or (node is self.nodes[-1] and in_limb(anchor, node, self.refiner))
                 or (links == {"comma"} and self._usual_region(anchor, node))
+                or (links == {"comma"} and sided_place(anchor, node, self.nodes, self.refiner))
             )
             if not links or (links <= {"comma", "colon"} and likely):
                 self._contain(node, targets)

@@ -29,10 +29,12 @@ from textseg3d.text.grammar.parts import Mention, Phrase, Sentence
 from textseg3d.text.grammar.refine import Contradiction, Refiner
 from textseg3d.text.grammar.relative import with_sides
 from textseg3d.text.grammar.repeats import without_repeats
+from textseg3d.text.grammar.requests import asked_for
 from textseg3d.text.grammar.rewriting import said_in_full
 from textseg3d.text.grammar.series import spelled_out
 from textseg3d.text.grammar.spelling import Spelling, correct
 from textseg3d.text.grammar.tagging import tag
+from textseg3d.text.grammar.telling import told
 from textseg3d.text.grammar.tokens import fold, tokenise
 from textseg3d.text.grammar.unclaimed import completed, without_sound
 from textseg3d.text.grammar.words import is_everyday
@@ -136,7 +138,8 @@ def _read(
 ) -> tuple[list[PromptTarget], list[str]]:
     found: list[PromptTarget] = []
     ignored: list[str] = []
-    items = said_in_full(with_sides(tag(spelling.tokens, lexicon), lexicon), lexicon)
+    items = told(asked_for(tag(spelling.tokens, lexicon), lexicon), lexicon)
+    items = said_in_full(with_sides(items, lexicon), lexicon)
     for sentence in chunk(without_sound_clauses(items, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]

@@ -147,3 +147,13 @@ def again(anchor: Node, node: Node) -> bool:
 def is_artifact(node: Node) -> bool:
     """Whether a node is an artifact, which is not asked for beside other things."""
     return bool(node.mention.forms) and node.mention.forms[0].concept == "artifact"
+
+
+def sided_place(anchor: Node, node: Node, nodes: Sequence[Node], refiner: Refiner) -> bool:
+    """Whether a finding and a sided structure of its region are all: "infarct, left thalamus"."""
+    if len(nodes) != 2 or not anchor.mention.forms or said(anchor) is not None:
+        return False
+    own = refiner.concept(anchor.mention.forms[0])
+    place = refiner.concept(node.mention.forms[0])
+    near = own.region == place.region and own.side_rule == "any"
+    return near and said(node) in ("left", "right") and not node.mention.adjective

@@ -280,6 +280,7 @@ class Refiner:
             named = {canon.root(word) for word in name.lower().split(" ")}
             plain = name in read_tables("closed")["generic"]
             fits = not places or any(self.fits(kind, place) for place in places)
+            fits |= any(place.category == "fissure" for place in places)  # "along a fissure"
             named |= {canon.root(word) for place in kind.containers for word in place.split(" ")}
             fits &= said <= named  # an "old lacunar infarct" is a lacunar infarct
             other = name != concept.name and not concept.name.endswith(name)

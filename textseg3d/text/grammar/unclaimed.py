@@ -22,7 +22,7 @@ _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "
 _SOUND |= {"normally", "shift", "shifted", "spared", "sparing", "away", "remote", "distant"}
 _PAST = frozenset(("prior", "previous", "previously", "before", "than", "earlier", "was", "were"))
 _SOUND |= _PAST
-_FROM = frozenset(("from", "above", "below", "slice", "slices", "sections", "cuts"))
+_FROM = frozenset(("above", "below", "slice", "slices", "sections", "cuts"))
 _HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _POST = ("status post", "s/p", "s / p", "post ")  # "status post left mastectomy for cancer"
 _NO_SIDE = frozenset(("midline shift",))
@@ -54,9 +54,21 @@ def completed(
         side = sides.pop()
         if concept is None or concept.allows(side) or spreads(concept):
             target = replace(target, side=side)
-    if target.size_mm is None and not (kinds & _OTHERS or words & _FROM):
+    if target.size_mm is None and not (kinds & _OTHERS or words & _FROM or _distant(items)):
         target = _sized(target, items)
     return [target]
+
+
+def _distant(items: Sequence[Item]) -> bool:
+    """Whether a size is a distance: "8 mm from the renal ostium", "from the carina 2 cm"."""
+    for at, item in enumerate(items):
+        if item.text.lower().split(" ")[-1] == "from" and item.kind != "filler":
+            ahead = any(other.kind == "size" for other in items[at + 1 :])
+            listed = any(other.kind in ("comma", "but") for other in items[at + 1 :])
+            behind = any(other.kind == "size" for other in items[max(0, at - 2) : at])
+            if behind or (ahead and not listed):
+                return True
+    return False
 
 
 def _unbracketed(items: Sequence[Item]) -> list[Item]:

@@ -1,0 +1,303 @@
+"""What a request says beside its names: what to hide, what for, what is missing from a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon, Match
+
+_HIDING = frozenset(("hide", "remove", "suppress", "delete", "erase", "drop", "blank", "clear"))
+_HIDING |= {"crop", "mask out", "hiding", "removing", "discard", "leave out", "strip", "mute"}
+_MASKS = ("mask", "masks", "label", "labels", "contour", "contours", "segmentation", "outline")
+_MASKS += ("segmentations", "outlines", "mask for", "masks for", "segmentation for", "mask of")
+_MASKS += ("masks of", "segmentation of", "segmentations of", "outline of", "contour of")
+_TOPIC = frozenset(("study", "studies", "project", "paper", "research", "thesis", "planning"))
+_TOPIC |= {"trial", "review", "talk", "lecture", "cohort", "survey", "manuscript", "article"}
+_UNWANTED = frozenset(("interest", "use", "relevance", "importance", "concern", "value"))
+_STORES = frozenset(("set", "dataset", "list", "annotation", "annotations", "labels", "masks"))
+_STORES |= {"segmentation", "export", "file", "files", "folder", "batch", "output", "labelmap"}
+_STORES |= {"results", "result", "delivery", "atlas", "database", "collection", "map"}
+_ENDS = ("comma", "but", "stop")
+_LOOSE = ("filler", "determiner", "attr", "count", "unknown", "side")
+_UNITS = frozenset(("years", "year", "months", "month", "weeks", "week", "days", "day", "hours"))
+_TIMES = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
+_TIMES |= {"tomorrow", "tonight", "noon", "today", "next", "then", "evening", "lunch", "end"}
+_SLICES = frozenset(("slice", "slices", "section", "spacing", "increment", "gap", "reconstruction"))
+_SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
+
+
+def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items of a text, those of a request that ask for nothing made fillers."""
+    result = _imperative(list(items), lexicon)
+    result = _listed_organs(result)
+    result = _only_these(result)
+    result = _set_aside(result)
+    result = _missing(result)
+    result = _purposes(result, lexicon)
+    result = _masks(result)
+    result = _technique(result)
+    result = _own_parts(result, lexicon)
+    result = _of_these(result, lexicon)
+    return _each(result, lexicon)
+
+
+def _blank(items: list[Item], start: int, end: int) -> None:
+    for at in range(start, end):
+        items[at] = replace(items[at], kind="filler", value=None, text="", attr=None)
+
+
+def _begins(items: Sequence[Item], at: int) -> bool:
+    """Whether a clause begins at ``at``, polite words passed over."""
+    while at > 0 and items[at - 1].kind in ("filler", "question"):
+        at -= 1
+    return at == 0 or items[at - 1].kind in (*_ENDS, "colon")
+
+
+def _end(items: Sequence[Item], at: int, kinds: Sequence[str] = _ENDS) -> int:
+    while at < len(items) and items[at].kind not in kinds:
+        at += 1
+    return at
+
+
+def _named(items: Sequence[Item]) -> bool:
+    return any(item.kind == "mention" for item in items)
+
+
+def _structure(item: Item, lexicon: Lexicon) -> bool:
+    return item.kind == "mention" and not lexicon.is_finding(item.value)
+
+
+def _imperative(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "CT thorax, segment airways" as the verb, not as segmental airways."""
+    for at, item in enumerate(items):
+        first, _, rest = item.text.lower().partition(" ")
+        if item.kind == "mention" and first == "segment" and rest and _begins(items, at):
+            forms = tuple(f for f in lexicon.named(rest) if f.source != "adjective")
+            if forms:
+                items[at] = replace(item, value=Match(item.value.end, forms, (), rest), text=rest)
+    return items
+
+
+def _listed_organs(items: list[Item]) -> list[Item]:
+    """Passes over "organs needed:" and the numbers of a list: "1) stomach 2) duodenum"."""
+    colon = _end(items, 0, ("colon",))
+    head = items[:colon] if colon < len(items) else []
+    kinds = {item.kind for item in head}
+    if ("generic" in kinds and kinds <= {"generic", "filler", "unknown", "be", "determiner"}) and (
+        any(item.text.lower() in ("organ", "organs", "structures", "structure") for item in head)
+    ):
+        _blank(items, 0, colon + 1)
+    for at, item in enumerate(items[:-2]):
+        if item.kind == "count" and items[at + 1].text == ")":
+            listed = at == 0 or items[at - 1].kind in ("mention", "colon", *_ENDS, "filler", "and")
+            opened = any(other.text == "(" for other in items[:at])
+            if listed and not opened:
+                items[at] = replace(item, kind="filler", value=None, text="")
+                items[at + 1] = replace(items[at + 1], text=",")
+    return items
+
+
+def _only_these(items: list[Item]) -> list[Item]:
+    """Reads "hide everything but the femur" and "anything other than it is of no interest"."""
+    for at, item in enumerate(items):
+        if (item.kind == "neg_pre" and at + 1 < len(items)) and (
+            items[at + 1].text.lower() in _UNWANTED
+        ):
+            items[at] = replace(item, kind="unwanted")
+    for at, item in enumerate(items):
+        if item.kind != "generic" or item.value != "structure" or at + 1 >= len(items):
+            continue
+        place = at + 1
+        while place < len(items) and items[place].kind == "filler":
+            place += 1
+        if place >= len(items) or items[place].kind not in ("but", "exclude"):
+            continue
+        start = at
+        while start > 0 and items[start - 1].kind not in (*_ENDS, "colon"):
+            start -= 1
+        end = _end(items, place + 1, ("but", "stop"))
+        said = " ".join(other.text.lower() for other in items[start:at])
+        hidden = bool(_HIDING & {said, *said.split(" ")})
+        unwanted = [n for n in range(place, end) if _unimportant(items[n])]
+        if not _named(items[place:end]) or not (hidden or unwanted):
+            continue
+        _blank(items, start, place + 1)
+        for first in unwanted[:1]:
+            while first > 0 and items[first - 1].kind in ("in", "be", "filler"):
+                first -= items[first - 1].kind != "side"
+            _blank(items, first, end)
+    return [replace(i, kind="neg_pre") if i.kind == "unwanted" else i for i in items]
+
+
+def _unimportant(item: Item) -> bool:
+    words = {"irrelevant", "unimportant", "unneeded", "superfluous", "unwanted", "uninteresting"}
+    return item.kind == "unwanted" or item.text.lower() in words
+
+
+def _set_aside(items: list[Item]) -> list[Item]:
+    """Leaves out "Ignore the bones;" and "Do not touch the other labels," before a request."""
+    start = 0
+    while start < len(items):
+        end = _end(items, start)
+        clause = items[start:end]
+        told = [item for item in clause if item.text.lower() not in ("please", "")]
+        first = told[0] if told else Item("", None, "")
+        skips = first.kind == "exclude" and first.text.lower() in _SKIPPED
+        skips &= end < len(items) and items[end].kind in ("but", "stop")
+        kinds = [item.kind for item in told[:3]]
+        spares = kinds[:2] == ["filler", "neg_attr"] or kinds[:1] == ["neg_attr"]
+        spares &= first.text.lower() in ("do", "not", "please do", "do not") and not _named(clause)
+        if (skips or spares) and _named(items[end:]) and not _named(items[:start]):
+            _blank(items, start, end + 1)
+        start = end + 1
+    return items
+
+
+def _missing(items: list[Item]) -> list[Item]:
+    """Reads "missing: right kidney" and "hyoid bone missing from the set" as requests."""
+    for at, item in enumerate(items):
+        words = item.text.lower().split(" ")
+        following = items[at + 1] if at + 1 < len(items) else Item("", None, "")
+        if "missing" not in words or item.kind == "filler":
+            continue
+        if following.kind == "colon" and not _named(items[:at]):
+            _blank(items, at, at + 2)
+        elif following.kind == "in" and following.text.lower() in ("from", "in"):
+            end = _end(items, at)
+            if _STORES & {word for i in items[at:end] for word in i.text.lower().split(" ")}:
+                _blank(items, at, end)
+    return items
+
+
+def _purposes(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Leaves out what a study is on: "for our study on sarcopenia we need the psoas muscle"."""
+    findings = {at for at, i in enumerate(items) if i.kind == "mention"}
+    for at, item in enumerate(items):
+        if item.text.lower().split(" ")[-1] not in _TOPIC or item.kind not in ("filler", "unknown"):
+            continue
+        place = at + 1
+        if place >= len(items) or items[place].kind != "in":
+            continue
+        place += 1
+        while place < len(items) and items[place].kind in _LOOSE:
+            place += 1
+        if (place < len(items) and items[place].kind == "mention" and findings - {place}) and (
+            lexicon.is_finding(items[place].value)
+        ):
+            _blank(items, at + 1, place + 1)
+            findings.discard(place)
+    return items
+
+
+def _masks(items: list[Item]) -> list[Item]:
+    """Reads "any chance of a mask", "we lack masks for", "a separate label for" as asking."""
+    for at, item in enumerate(items):
+        text = item.text.lower()
+        if (item.kind == "filler" and text.split(" ")[-1] in _MASKS and at + 1 < len(items)) and (
+            items[at + 1].kind == "in" and items[at + 1].text.lower() in ("for", "of")
+        ):
+            items[at + 1] = replace(items[at + 1], kind="filler", value=None)
+        if item.kind not in ("unc_pre", "tail", "unknown", "neg_pre"):
+            continue
+        place = at + 1
+        while place < len(items) and items[place].kind in ("determiner",):
+            place += 1
+        asks = place < len(items) and items[place].kind == "filler"
+        lacking = text in ("lack", "lacking", "miss", "missing")
+        word = items[place].text.lower().removesuffix(" for").removesuffix(" of") if asks else ""
+        if word.split(" ")[-1] in _MASKS and (item.kind == "unc_pre" or lacking):
+            _blank(items, at, place)
+    return items
+
+
+def _technique(items: list[Item]) -> list[Item]:
+    """Leaves out "Slice thickness: 3 mm", "(female pelvis, T2)" and "unchanged for six years"."""
+    for at, item in enumerate(items):
+        words = item.text.lower().split(" ")
+        if item.kind in ("filler", "unknown") and _SLICES & set(words):
+            place = at + 1
+            while place < len(items) and items[place].kind in ("filler", "colon", "be"):
+                place += 1
+            if place < len(items) and items[place].kind == "size":
+                _blank(items, at, place + 1)
+        if item.text == "(":
+            end = next((n for n in range(at, len(items)) if items[n].text == ")"), at)
+            inside = items[at + 1 : end]
+            if {i.text.lower() for i in inside} & {"female", "male"}:
+                _blank(items, at + 1, end)
+        if item.kind == "unknown" and item.text.lower() in _UNITS:
+            start = at
+            while start > 0 and items[start - 1].kind in ("count", "filler", "determiner"):
+                start -= 1
+            if start > 0 and items[start - 1].kind == "in":
+                _blank(items, start - 1, at + 1)
+        later = items[at + 1].text.lower() if at + 1 < len(items) else ""
+        if item.text.lower() == "by" and later in _TIMES:
+            _blank(items, at, at + 1)
+    words = {word for item in items for word in item.text.lower().split(" ")}
+    if "vertebral" in words:  # V1 to V4 of the vertebral artery
+        for at, item in enumerate(items):
+            if item.text.lower() in ("v1", "v2", "v3", "v4"):
+                items[at] = replace(item, kind="filler", value=None)
+    return items
+
+
+def _own_parts(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the pacemaker and its leads" as the pacemaker and the pacemaker leads."""
+    last: Item | None = None
+    for at, item in enumerate(items):
+        if last is not None and at and items[at - 1].text.lower() == "its":
+            word = item.text.lower()
+            whole = last.value.surface
+            names = (f"{whole} {word}", f"{word} of {whole}", f"{word} of the {whole}")
+            found = (lexicon.named(name) for name in names)
+            forms = next((f for f in found if f), ())
+            if forms and item.kind in ("tail", "unknown", "mention", "generic"):
+                items[at] = Item("mention", Match(at + 1, forms, (), names[0]), item.text)
+        if item.kind == "mention":
+            last = item
+    return items
+
+
+def _of_these(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "of the left ribs only the eleventh" as the left eleventh rib."""
+    if not items or items[0].text.lower() not in ("of", "out of", "among", "from"):
+        return items
+    named = [at for at, item in enumerate(items) if item.kind == "mention"]
+    ranks = [at for at, item in enumerate(items) if item.kind == "rank"]
+    if len(named) != 1 or not ranks or ranks[0] < named[0]:
+        return items
+    match: Match = items[named[0]].value
+    for at in ranks:
+        for form in match.forms[:1]:
+            single = form.concept
+            for name in (f"{items[at].text} {single}", f"{items[at].text} {match.surface}"):
+                forms = lexicon.named(name.lower())
+                if forms and forms[0].concept != form.concept:
+                    items[at] = replace(
+                        items[at], kind="mention", value=match._replace(forms=forms, surface=name)
+                    )
+                    break
+    if all(items[at].kind == "mention" for at in ranks):
+        _blank(items, 0, 1)
+        _blank(items, named[0], named[0] + 1)
+    return items
+
+
+def _each(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "each hippocampus" as both of them."""
+    result: list[Item] = []
+    if any(item.kind == "side" for item in items):
+        return items  # "every rib on the left"
+    for at, item in enumerate(items):
+        following = items[at + 1] if at + 1 < len(items) else None
+        each = item.text.lower() in ("each", "each of the", "every") and following is not None
+        if each and following is not None and _structure(following, lexicon):
+            form = following.value.forms[0]
+            paired = lexicon.tree.concept(form.concept).side_rule == "paired"
+            if paired and form.side is None and not following.value.sides:
+                item = Item("side", "both", item.text)
+        result.append(item)
+    return result
