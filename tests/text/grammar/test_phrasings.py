@@ -131,7 +131,8 @@ same way and for the same purpose. What they had before anything was mended (``d
   93.5 % (243; 73 of the 86 with a size), status 99.2 % (258), negated and uncertain 79 of 80, none
   invented.
 
-Texts that other splits have (9 and 3) were left out, and so were three of ``dev3`` and five of ``dev4``: one names a
+Texts that other splits have (9 and 3) were left out, and so were three of ``dev3`` and five of
+  ``dev4``: one names a
 thing with two defensible answers ("brown fat activity"), and so do two whose second finding gets
 its side, or its size, from the first one alone; five are faults that were not mended: a thing told
 by what it does ("the artery that feeds …"), "a mask for … by Friday", a finding of "the lung beyond
