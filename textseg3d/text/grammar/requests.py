@@ -10,7 +10,16 @@ from textseg3d.text.grammar.lexicon import Lexicon, Match
 
 _HIDING = frozenset(("hide", "remove", "suppress", "delete", "erase", "drop", "blank", "clear"))
 _HIDING |= {"crop", "mask out", "hiding", "removing", "discard", "leave out", "strip", "mute"}
-_MASKS = ("mask", "masks", "label", "labels", "contour", "contours", "segmentation", "outline")
+_MASKS: tuple[str, ...] = (
+    "mask",
+    "masks",
+    "label",
+    "labels",
+    "contour",
+    "contours",
+    "segmentation",
+    "outline",
+)
 _MASKS += ("segmentations", "outlines", "mask for", "masks for", "segmentation for", "mask of")
 _MASKS += ("masks of", "segmentation of", "segmentations of", "outline of", "contour of")
 _TOPIC = frozenset(("study", "studies", "project", "paper", "research", "thesis", "planning"))
@@ -236,8 +245,8 @@ def _technique(items: list[Item]) -> list[Item]:
         later = items[at + 1].text.lower() if at + 1 < len(items) else ""
         if item.text.lower() == "by" and later in _TIMES:
             _blank(items, at, at + 1)
-    words = {word for item in items for word in item.text.lower().split(" ")}
-    if "vertebral" in words:  # V1 to V4 of the vertebral artery
+    said = {word for item in items for word in item.text.lower().split(" ")}
+    if "vertebral" in said:  # V1 to V4 of the vertebral artery
         for at, item in enumerate(items):
             if item.text.lower() in ("v1", "v2", "v3", "v4"):
                 items[at] = replace(item, kind="filler", value=None)
