@@ -100,6 +100,30 @@ were added by people who had not seen ``m``):
   opposite one), sizes 98.0 % (147; 34 of the 35 with a size), status 98.7 % (148), negated and
   uncertain 35 of 35, one denial invented.
 
+``n`` (110; written and reread by one person who saw names and definitions only, over 59 of 118
+concepts that were added to the tree the same day), ``o`` and ``p`` (300 each; over common concepts
+of daily work, whichever of the tree, so they are not part of the check that splits are apart, but
+``o`` and ``p`` share no concept; written and reread by four people who saw names only, and read
+once more before the run). Their sha256 were committed at 869e193 (``o``) and ce54afd (``p``, ``n``)
+before their only first runs, all with the grammar of 869e193, after ``dev3`` and ``dev4`` were
+mended. Texts that earlier splits have (19 of ``o``, 16 of ``p``) do not count:
+
+- ``o`` (281): concepts 98.9 % (278), sides 98.9 % (278; 147 of the 148 rows with a side), sizes
+  98.9 % (278; 74 of the 75 with a size), status 99.6 % (280), negated and uncertain 67 of 67, one
+  denial invented ("CT HEAD W/O - epidural hematoma").
+- ``p`` (284): concepts 97.9 % (278), sides 97.9 % (278; 153 of the 157 rows with a side), sizes
+  97.9 % (278; 69 of the 71 with a size), status 100 %, negated and uncertain 71 of 71, none
+  invented.
+- ``n`` (110): concepts 93.6 % (103), sides 94.5 % (104; 45 of the 50 rows with a side), sizes
+  94.5 % (104; 24 of the 26 with a size), status 99.1 % (109), negated and uncertain 26 of 26, none
+  invented.
+
+So ``o`` and ``p`` (565) reach the aims for concepts (98.4 %, 97) and for negation and uncertainty
+(138 of 138, 98 %), and miss those for sides and sizes (100 %): 300 of 305 and 143 of 146 rows, none
+with the opposite side. Most are a second target (the region of an examination); of the targets that
+are wanted, 303 of 305 have their side and 145 of 146 their size. Two rows of ``n`` are faults that
+were not mended, and left out: a finding with two places that became two, one "deep to" a muscle.
+
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
 On words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
@@ -148,12 +172,12 @@ Other expectations that were changed after their first run, without a change of 
 keep what was expected first as ``first_concept`` and ``first_side``. Nine ask for the described
 kind ("solid pulmonary nodule"), which was in ``specific`` before and is the concept now; the others
 follow rules that earlier splits had set (a lingula is on the left, plurals and "left and right" as
-elsewhere, so four in ``l``, two each in
+elsewhere, so four in ``l``, one in ``e``, two each in
 ``h`` and ``k`` and one each in ``i`` and ``j``) or keep a side that the
 text says of a thing that is there once. In ``m`` three ask for a side that is part of the name of
 a place which is there once ("right hepatic lobe"), and one for the finding where a mere size leaves
-the structure ("kidney is enlarged"). A rectus sheath hematoma of ``e`` has its own concept since
-``m``, its peritoneal dialysis catheter since ``dev3``.
+the structure ("kidney is enlarged"), and one in ``p`` likewise. A rectus sheath
+hematoma of ``e`` has its own concept since ``m``, its peritoneal dialysis catheter since ``dev3``.
 """
 
 from __future__ import annotations
@@ -171,8 +195,8 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklm", "dev1", "dev2", "dev3", "dev4")
-APART = [split for split in SPLITS if split not in ("f", "g", *SPLITS[-4:])]
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnop", "dev1", "dev2", "dev3", "dev4")
+APART = [split for split in SPLITS if split not in ("f", "g", "o", "p", *SPLITS[-4:])]
 
 
 def half(split: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar.examination import without_examination
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 
@@ -34,12 +35,15 @@ _UNITS = frozenset(("years", "year", "months", "month", "weeks", "week", "days",
 _TIMES = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
 _TIMES |= {"tomorrow", "tonight", "noon", "today", "next", "then", "evening", "lunch", "end"}
 _SLICES = frozenset(("slice", "slices", "section", "spacing", "increment", "gap", "reconstruction"))
+_EYES = {"OD": "right", "OS": "left", "OU": "both"}
+_MEASURES = frozenset(("displacement", "depression", "separation", "diastasis", "distraction"))
+_MEASURES |= {"retropulsion", "subsidence", "thickness", "depth", "length", "widening", "gap"}
 _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
 
 
 def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, those of a request that ask for nothing made fillers."""
-    result = _imperative(list(items), lexicon)
+    result = _before_a_procedure(_imperative(without_examination(items, lexicon), lexicon))
     result = _listed_organs(result)
     result = _only_these(result)
     result = _set_aside(result)
@@ -47,6 +51,8 @@ def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _purposes(result, lexicon)
     result = _masks(result)
     result = _technique(result)
+    result = _eyes(result, lexicon)
+    result = _measured(_repeated_heads(result, lexicon))
     result = _own_parts(result, lexicon)
     result = _of_these(result, lexicon)
     return _each(result, lexicon)
@@ -86,6 +92,16 @@ def _imperative(items: list[Item], lexicon: Lexicon) -> list[Item]:
             forms = tuple(f for f in lexicon.named(rest) if f.source != "adjective")
             if forms:
                 items[at] = replace(item, value=Match(item.value.end, forms, (), rest), text=rest)
+    return items
+
+
+def _before_a_procedure(items: list[Item]) -> list[Item]:
+    """Passes over "before embolisation" and "prior to her transplant", whatever they are called."""
+    for at, item in enumerate(items):
+        if item.kind == "filler" and item.text.lower() in ("before", "prior to", "ahead of"):
+            end = _end(items, at + 1, (*_ENDS, "colon", "and"))
+            if all(i.kind in ("tail", "attr", *_LOOSE) for i in items[at + 1 : end]):
+                _blank(items, at, end)
     return items
 
 
@@ -250,6 +266,38 @@ def _technique(items: list[Item]) -> list[Item]:
         for at, item in enumerate(items):
             if item.text.lower() in ("v1", "v2", "v3", "v4"):
                 items[at] = replace(item, kind="filler", value=None)
+    return items
+
+
+def _repeated_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Passes over "artery" in "AComm artery": the short name has it."""
+    for at, item in enumerate(items[1:], 1):
+        before = items[at - 1]
+        if item.kind != "mention" or not _structure(before, lexicon) or " " in before.text:
+            continue
+        names = {form.concept.rpartition(" ")[2] for form in before.value.forms}
+        if names == {item.text.lower()} and before.text.lower() != item.text.lower():
+            _blank(items, at, at + 1)
+    return items
+
+
+def _eyes(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "OD", "OS" and "OU" beside something of the head as the right, left and both eyes."""
+    values = [item.value for item in items if item.kind == "mention"]
+    if any(lexicon.tree.concept(v.forms[0].concept).region == "head" for v in values):
+        for at, item in enumerate(items):
+            if item.text in _EYES:
+                items[at] = replace(item, kind="side", value=_EYES[item.text])
+    return items
+
+
+def _measured(items: list[Item]) -> list[Item]:
+    """Reads "with 5 mm of displacement" as a size of the finding before."""
+    for at in range(len(items) - 3):
+        kinds = [item.kind for item in items[at : at + 3]]
+        if kinds == ["with", "size", "in"] and items[at + 3].text.lower() in _MEASURES:
+            _blank(items, at, at + 1)
+            _blank(items, at + 2, at + 4)
     return items
 
 

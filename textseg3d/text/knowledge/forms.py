@@ -79,6 +79,8 @@ _IRREGULAR = {
     "ductus": "ductus",
     "varix": "varices",
     "sclerosis": "scleroses",
+    "lens": "lenses",
+    "calyx": "calyces",
     "parenchyma": "parenchyma",
 }
 SOURCES = (
@@ -180,8 +182,12 @@ def concept_forms(concept: Concept) -> Iterator[tuple[str, Form]]:
     yield normalise(name), Form(name, both if group else fixed, "name")
     if not group:
         yield normalise(concept.plural or pluralise(name)), Form(name, both, "plural")
+    plurals = _plurals(concept)
     for synonym in concept.synonyms:
         text, plural = normalise(synonym), normalise(pluralise(synonym))
+        if text in plurals:
+            yield text, Form(name, both, "plural")
+            continue
         yield text, Form(name, both if group and text == plural else fixed, "synonym")
         if plural != text:
             yield plural, Form(name, both, "plural")
@@ -195,6 +201,18 @@ def concept_forms(concept: Concept) -> Iterator[tuple[str, Form]]:
     for language, terms in concept.translations.items():
         for term in terms:
             yield normalise(term), Form(name, fixed, "translation", language)
+
+
+def _plurals(concept: Concept) -> frozenset[str]:
+    """Plurals of a concept's names: "femurs", and "laminae" of "laminae of vertebra"."""
+    found = set()
+    for term in (concept.name, *concept.synonyms):
+        plural = normalise(pluralise(term))
+        if plural != normalise(term):
+            found.add(plural)
+    if concept.plural and concept.plural != concept.name:
+        found |= {normalise(concept.plural), normalise(concept.plural.split(" of ")[0])}
+    return frozenset(found)
 
 
 def _sided_forms(concept: Concept) -> Iterator[tuple[str, Form]]:

@@ -1,0 +1,82 @@
+"""Heads of worklists: "CT HEAD W/O - epidural hematoma", "MR hip R: acetabular labrum"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_KINDS_OF_SCAN = frozenset(("ct", "cta", "ctv", "ctpa", "cect", "ncct", "hrct", "cbct", "cmr"))
+_KINDS_OF_SCAN |= {"mr", "mri", "mra", "mrv", "mrcp", "mpmri", "pet", "pet/ct", "pet/mr", "spect"}
+_REGIONS = frozenset(("brain", "orbit", "hip bone", "vertebrae", "cervical vertebrae"))
+_REGIONS |= {"thoracic vertebrae", "lumbar vertebrae", "hip joint", "knee joint", "ankle joint"}
+_REGIONS |= {"shoulder joint", "elbow joint", "wrist joint", "breast"}
+_AROUND = (
+    "filler",
+    "unknown",
+    "determiner",
+    "side",
+    "without",
+    "with",
+    "tail",
+    "and",
+    "or",
+    "count",
+)
+_AGAIN = ("f", "u", "fu")
+_TECHNIQUES = frozenset(("lge", "dwi", "swi", "flair", "perfusion"))
+_LONGEST = 9
+
+
+def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items of a text without the name of the examination that it begins with.
+
+    What was scanned, and how, is no target; its side is that of what follows, if that has none.
+    """
+    found = list(items)
+    if not found or not _is_scan(found[0]):
+        return found
+    end = _separator(found, lexicon)
+    if end is None:
+        return found
+    sides = [item for item in found[:end] if item.kind == "side"]
+    rest = found[end + 1 :]
+    while rest and rest[0].text.lower() in ("/", *_AGAIN):
+        rest = rest[1:]
+    if any(item.kind == "side" or (item.kind == "mention" and item.value.sides) for item in rest):
+        sides = []
+    return [*sides, *rest]
+
+
+def _is_scan(item: Item) -> bool:
+    words = item.text.lower().replace(" / ", "/").split(" ")
+    return item.kind in ("filler", "unknown") and words[0] in _KINDS_OF_SCAN
+
+
+def _separator(items: Sequence[Item], lexicon: Lexicon) -> int | None:
+    """Where the examination's name ends, if it is one and a target follows."""
+    for at, item in enumerate(items[1:_LONGEST], 1):
+        dash = item.kind == "comma" and item.text in ("-", "–", "|")
+        slash = item.text == "/" and at + 1 < len(items) and items[at + 1].kind == "mention"
+        slash = slash and not _is_region(items[at + 1], lexicon)
+        after = [i.text.lower() for i in items[at + 1 : at + 4]]
+        again = item.text == "," and after == ["f", "/", "u"]
+        if item.kind == "colon" or again or dash or slash or _double(items, at):
+            return at if any(i.kind == "mention" for i in items[at + 1 :]) else None
+        technique = item.text.lower() in _TECHNIQUES
+        if item.kind not in _AROUND and not technique and not _is_region(item, lexicon):
+            return None
+    return None
+
+
+def _double(items: Sequence[Item], at: int) -> bool:
+    return items[at].text == "/" and at + 1 < len(items) and items[at + 1].text == "/"
+
+
+def _is_region(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item is a part of the body that one scans, not something to be found."""
+    if item.kind != "mention":
+        return False
+    concept = lexicon.tree.concept(item.value.forms[0].concept)
+    return concept.category == "region" or concept.name in _REGIONS
