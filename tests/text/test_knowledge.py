@@ -406,6 +406,23 @@ def test_pluralise(term, plural):
     assert pluralise(term) == plural
 
 
+@pytest.mark.parametrize(
+    ("listed", "concept", "side"),
+    [
+        ("femurs", "femur", "both"),  # beside the plural "femora"
+        ("laminae", "lamina of vertebra", "both"),  # of "laminae of vertebra"
+        ("corpora cavernosa", "corpus cavernosum of penis", "both"),
+        ("crystalline lenses", "lens of eye", "both"),
+        ("biceps", "biceps brachii muscle", None),  # its plural is the same word
+        ("seminal vesicle", "seminal vesicle", None),
+    ],
+)
+def test_listed_plurals_of_paired_structures_are_both_sides(tree, listed, concept, side):
+    found = {(form.concept, form.side) for form in tree.forms[normalise(listed)]}
+    assert (concept, side) in found
+    assert {other for name, other in found if name == concept} == {side}
+
+
 def test_loading_needs_no_torch_and_little_time():
     script = (
         "import sys, time\n"
