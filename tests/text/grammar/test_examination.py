@@ -15,6 +15,10 @@ from textseg3d.text.grammar import parse_prompt
         ("CTA CHEST // descending aorta // contour", "ok", [("descending aorta", None)]),
         ("MR hip R - acetabular labrum", "ok", [("acetabular labrum", "right")]),
         ("MR hip R - acetabular labrum L", "ok", [("acetabular labrum", "left")]),
+        ("MR breast L: cyst", "ok", [("breast cyst", "left")]),  # not any cyst
+        ("MR brain W/O: lesion", "ok", [("brain tumor", None)]),
+        ("CT mediastinum: mass 3 cm", "ok", [("mediastinal mass", None)]),
+        ("CTA HEAD - AVM L PARIETAL LOBE", "ok", [("arteriovenous malformation of brain", "left")]),
         ("CT head without contrast: no hemorrhage", "negated", [("hemorrhage", None)]),
         ("CT chest without pneumothorax", "negated", [("pneumothorax", None)]),
         ("CT liver, spleen", "ok", [("liver", None), ("spleen", None)]),

@@ -33,6 +33,7 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text without the name of the examination that it begins with.
 
     What was scanned, and how, is no target; its side is that of what follows, if that has none.
+    What can be anywhere ("MR brain: lesions") keeps the part that was scanned as its place.
     """
     found = list(items)
     if not found or not _is_scan(found[0]):
@@ -44,6 +45,10 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     rest = found[end + 1 :]
     while rest and rest[0].text.lower() in ("/", *_AGAIN):
         rest = rest[1:]
+    placed = any(_is_place(item, lexicon) for item in rest)
+    if not placed and any(_can_be_anywhere(item, lexicon) for item in rest):
+        places = [item for item in found[:end] if item.kind in ("mention", "side")]
+        return [found[0], *places, *found[end:]] if places else rest
     if any(item.kind == "side" or (item.kind == "mention" and item.value.sides) for item in rest):
         sides = []
     return [*sides, *rest]
@@ -80,3 +85,18 @@ def _is_region(item: Item, lexicon: Lexicon) -> bool:
         return False
     concept = lexicon.tree.concept(item.value.forms[0].concept)
     return concept.category == "region" or concept.name in _REGIONS
+
+
+def _is_place(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item is a structure that says where something is."""
+    structure = item.kind == "mention" and not lexicon.is_finding(item.value)
+    return structure and not _can_be_anywhere(item, lexicon)
+
+
+def _can_be_anywhere(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item says what is looked for, but not where: "mass", "lymph nodes"."""
+    if item.kind == "generic":
+        return True
+    if item.kind != "mention":
+        return False
+    return lexicon.tree.concept(item.value.forms[0].concept).region == "whole body"
