@@ -49,6 +49,9 @@ _SYMPTOMS = frozenset(("pain", "pains", "tenderness", "discomfort", "ache", "com
 _PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
 
 
+CLAUSE_ENDS = ("comma", "but", "stop")
+
+
 @dataclass(frozen=True)
 class Item:
     """A tagged stretch of tokens.
@@ -68,6 +71,19 @@ class Item:
     text: str
     attr: tuple[str, str] | None = None
     specific: str | None = None
+
+
+def blank(items: list[Item], start: int, end: int) -> None:
+    """Makes items ``start`` to ``end`` fillers that say nothing, in place."""
+    for at in range(start, end):
+        items[at] = replace(items[at], kind="filler", value=None, text="", attr=None)
+
+
+def end_of(items: Sequence[Item], at: int, kinds: Sequence[str] = CLAUSE_ENDS) -> int:
+    """The first item from ``at`` on that is one of ``kinds``, or the number of items."""
+    while at < len(items) and items[at].kind not in kinds:
+        at += 1
+    return at
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from textseg3d.text.grammar.examination import without_examination
-from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 
 _HIDING = frozenset(("hide", "remove", "suppress", "delete", "erase", "drop", "blank", "clear"))
@@ -29,7 +29,6 @@ _UNWANTED = frozenset(("interest", "use", "relevance", "importance", "concern", 
 _STORES = frozenset(("set", "dataset", "list", "annotation", "annotations", "labels", "masks"))
 _STORES |= {"segmentation", "export", "file", "files", "folder", "batch", "output", "labelmap"}
 _STORES |= {"results", "result", "delivery", "atlas", "database", "collection", "map"}
-_ENDS = ("comma", "but", "stop")
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "side")
 _UNITS = frozenset(("years", "year", "months", "month", "weeks", "week", "days", "day", "hours"))
 _TIMES = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
@@ -58,22 +57,11 @@ def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     return _each(result, lexicon)
 
 
-def _blank(items: list[Item], start: int, end: int) -> None:
-    for at in range(start, end):
-        items[at] = replace(items[at], kind="filler", value=None, text="", attr=None)
-
-
 def _begins(items: Sequence[Item], at: int) -> bool:
     """Whether a clause begins at ``at``, polite words passed over."""
     while at > 0 and items[at - 1].kind in ("filler", "question"):
         at -= 1
-    return at == 0 or items[at - 1].kind in (*_ENDS, "colon")
-
-
-def _end(items: Sequence[Item], at: int, kinds: Sequence[str] = _ENDS) -> int:
-    while at < len(items) and items[at].kind not in kinds:
-        at += 1
-    return at
+    return at == 0 or items[at - 1].kind in (*CLAUSE_ENDS, "colon")
 
 
 def _named(items: Sequence[Item]) -> bool:
@@ -99,24 +87,30 @@ def _before_a_procedure(items: list[Item]) -> list[Item]:
     """Passes over "before embolisation" and "prior to her transplant", whatever they are called."""
     for at, item in enumerate(items):
         if item.kind == "filler" and item.text.lower() in ("before", "prior to", "ahead of"):
-            end = _end(items, at + 1, (*_ENDS, "colon", "and"))
+            end = end_of(items, at + 1, (*CLAUSE_ENDS, "colon", "and"))
             if all(i.kind in ("tail", "attr", *_LOOSE) for i in items[at + 1 : end]):
-                _blank(items, at, end)
+                blank(items, at, end)
     return items
 
 
 def _listed_organs(items: list[Item]) -> list[Item]:
     """Passes over "organs needed:" and the numbers of a list: "1) stomach 2) duodenum"."""
-    colon = _end(items, 0, ("colon",))
+    colon = end_of(items, 0, ("colon",))
     head = items[:colon] if colon < len(items) else []
     kinds = {item.kind for item in head}
     if ("generic" in kinds and kinds <= {"generic", "filler", "unknown", "be", "determiner"}) and (
         any(item.text.lower() in ("organ", "organs", "structures", "structure") for item in head)
     ):
-        _blank(items, 0, colon + 1)
+        blank(items, 0, colon + 1)
     for at, item in enumerate(items[:-2]):
         if item.kind == "count" and items[at + 1].text == ")":
-            listed = at == 0 or items[at - 1].kind in ("mention", "colon", *_ENDS, "filler", "and")
+            listed = at == 0 or items[at - 1].kind in (
+                "mention",
+                "colon",
+                *CLAUSE_ENDS,
+                "filler",
+                "and",
+            )
             opened = any(other.text == "(" for other in items[:at])
             if listed and not opened:
                 items[at] = replace(item, kind="filler", value=None, text="")
@@ -140,19 +134,19 @@ def _only_these(items: list[Item]) -> list[Item]:
         if place >= len(items) or items[place].kind not in ("but", "exclude"):
             continue
         start = at
-        while start > 0 and items[start - 1].kind not in (*_ENDS, "colon"):
+        while start > 0 and items[start - 1].kind not in (*CLAUSE_ENDS, "colon"):
             start -= 1
-        end = _end(items, place + 1, ("but", "stop"))
+        end = end_of(items, place + 1, ("but", "stop"))
         said = " ".join(other.text.lower() for other in items[start:at])
         hidden = bool(_HIDING & {said, *said.split(" ")})
         unwanted = [n for n in range(place, end) if _unimportant(items[n])]
         if not _named(items[place:end]) or not (hidden or unwanted):
             continue
-        _blank(items, start, place + 1)
+        blank(items, start, place + 1)
         for first in unwanted[:1]:
             while first > 0 and items[first - 1].kind in ("in", "be", "filler"):
                 first -= items[first - 1].kind != "side"
-            _blank(items, first, end)
+            blank(items, first, end)
     return [replace(i, kind="neg_pre") if i.kind == "unwanted" else i for i in items]
 
 
@@ -165,7 +159,7 @@ def _set_aside(items: list[Item]) -> list[Item]:
     """Leaves out "Ignore the bones;" and "Do not touch the other labels," before a request."""
     start = 0
     while start < len(items):
-        end = _end(items, start)
+        end = end_of(items, start)
         clause = items[start:end]
         told = [item for item in clause if item.text.lower() not in ("please", "")]
         first = told[0] if told else Item("", None, "")
@@ -175,7 +169,7 @@ def _set_aside(items: list[Item]) -> list[Item]:
         spares = kinds[:2] == ["filler", "neg_attr"] or kinds[:1] == ["neg_attr"]
         spares &= first.text.lower() in ("do", "not", "please do", "do not") and not _named(clause)
         if (skips or spares) and _named(items[end:]) and not _named(items[:start]):
-            _blank(items, start, end + 1)
+            blank(items, start, end + 1)
         start = end + 1
     return items
 
@@ -188,11 +182,11 @@ def _missing(items: list[Item]) -> list[Item]:
         if "missing" not in words or item.kind == "filler":
             continue
         if following.kind == "colon" and not _named(items[:at]):
-            _blank(items, at, at + 2)
+            blank(items, at, at + 2)
         elif following.kind == "in" and following.text.lower() in ("from", "in"):
-            end = _end(items, at)
+            end = end_of(items, at)
             if _STORES & {word for i in items[at:end] for word in i.text.lower().split(" ")}:
-                _blank(items, at, end)
+                blank(items, at, end)
     return items
 
 
@@ -211,7 +205,7 @@ def _purposes(items: list[Item], lexicon: Lexicon) -> list[Item]:
         if (place < len(items) and items[place].kind == "mention" and findings - {place}) and (
             lexicon.is_finding(items[place].value)
         ):
-            _blank(items, at + 1, place + 1)
+            blank(items, at + 1, place + 1)
             findings.discard(place)
     return items
 
@@ -233,7 +227,7 @@ def _masks(items: list[Item]) -> list[Item]:
         lacking = text in ("lack", "lacking", "miss", "missing")
         word = items[place].text.lower().removesuffix(" for").removesuffix(" of") if asks else ""
         if word.split(" ")[-1] in _MASKS and (item.kind == "unc_pre" or lacking):
-            _blank(items, at, place)
+            blank(items, at, place)
     return items
 
 
@@ -246,21 +240,21 @@ def _technique(items: list[Item]) -> list[Item]:
             while place < len(items) and items[place].kind in ("filler", "colon", "be"):
                 place += 1
             if place < len(items) and items[place].kind == "size":
-                _blank(items, at, place + 1)
+                blank(items, at, place + 1)
         if item.text == "(":
             end = next((n for n in range(at, len(items)) if items[n].text == ")"), at)
             inside = items[at + 1 : end]
             if {i.text.lower() for i in inside} & {"female", "male"}:
-                _blank(items, at + 1, end)
+                blank(items, at + 1, end)
         if item.kind == "unknown" and item.text.lower() in _UNITS:
             start = at
             while start > 0 and items[start - 1].kind in ("count", "filler", "determiner"):
                 start -= 1
             if start > 0 and items[start - 1].kind == "in":
-                _blank(items, start - 1, at + 1)
+                blank(items, start - 1, at + 1)
         later = items[at + 1].text.lower() if at + 1 < len(items) else ""
         if item.text.lower() == "by" and later in _TIMES:
-            _blank(items, at, at + 1)
+            blank(items, at, at + 1)
     said = {word for item in items for word in item.text.lower().split(" ")}
     if "vertebral" in said:  # V1 to V4 of the vertebral artery
         for at, item in enumerate(items):
@@ -277,7 +271,7 @@ def _repeated_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
             continue
         names = {form.concept.rpartition(" ")[2] for form in before.value.forms}
         if names == {item.text.lower()} and before.text.lower() != item.text.lower():
-            _blank(items, at, at + 1)
+            blank(items, at, at + 1)
     return items
 
 
@@ -296,8 +290,8 @@ def _measured(items: list[Item]) -> list[Item]:
     for at in range(len(items) - 3):
         kinds = [item.kind for item in items[at : at + 3]]
         if kinds == ["with", "size", "in"] and items[at + 3].text.lower() in _MEASURES:
-            _blank(items, at, at + 1)
-            _blank(items, at + 2, at + 4)
+            blank(items, at, at + 1)
+            blank(items, at + 2, at + 4)
     return items
 
 
@@ -338,8 +332,8 @@ def _of_these(items: list[Item], lexicon: Lexicon) -> list[Item]:
                     )
                     break
     if all(items[at].kind == "mention" for at in ranks):
-        _blank(items, 0, 1)
-        _blank(items, named[0], named[0] + 1)
+        blank(items, 0, 1)
+        blank(items, named[0], named[0] + 1)
     return items
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.knowledge import normalise
 
-_ENDS = ("comma", "but", "stop")
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "order", "size")
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
 _ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "mass": ("mass",)}
@@ -32,21 +31,10 @@ def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     return _nothing(result, lexicon)
 
 
-def _blank(items: list[Item], start: int, end: int) -> None:
-    for at in range(start, end):
-        items[at] = replace(items[at], kind="filler", value=None, text="", attr=None)
-
-
 def _finding(item: Item, lexicon: Lexicon) -> bool:
     if item.kind in ("generic", "tail"):
         return True
     return item.kind == "mention" and lexicon.is_finding(item.value)
-
-
-def _end(items: Sequence[Item], at: int, kinds: Sequence[str] = _ENDS) -> int:
-    while at < len(items) and items[at].kind not in kinds:
-        at += 1
-    return at
 
 
 def _two_sides(items: list[Item], lexicon: Lexicon) -> list[Item]:
@@ -116,7 +104,7 @@ def _on_the_side(items: list[Item], lexicon: Lexicon) -> list[Item]:
     for at, item in enumerate(items):
         if item.kind != "in" or item.text.lower() not in ("on", "to"):
             continue
-        if at and items[at - 1].kind not in (*_ENDS, "and"):
+        if at and items[at - 1].kind not in (*CLAUSE_ENDS, "and"):
             continue
         place = at + 1
         while place < len(items) and items[place].kind == "filler":
@@ -127,7 +115,7 @@ def _on_the_side(items: list[Item], lexicon: Lexicon) -> list[Item]:
         if following.kind not in ("filler", "determiner"):
             continue
         items[at] = replace(item, kind="filler", value=None)
-        end = _end(items, place)
+        end = end_of(items, place)
         names = [n for n in range(place + 1, end) if items[n].kind == "mention"]
         if any(
             i.kind == "side" or (i.kind == "mention" and i.value.sides)
@@ -182,7 +170,7 @@ def _again(items: list[Item], lexicon: Lexicon) -> list[Item]:
         while start > 0 and items[start - 1].kind in _LOOSE:
             start -= 1
         with_it = start > 0 and items[start - 1].kind == "with"
-        sized = any(i.kind == "size" for i in items[start : _end(items, at)])
+        sized = any(i.kind == "size" for i in items[start : end_of(items, at)])
         if with_it and sized and any(root in name for root in roots) and last.value.forms:
             items[at] = replace(item, kind="filler", value=None)
             items[start - 1] = replace(items[start - 1], kind="filler", value=None)
@@ -207,12 +195,12 @@ def _beside(items: list[Item], lexicon: Lexicon) -> list[Item]:
 
 def _away(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Leaves out "distal to the L4-S1 fusion," before the finding that lies there."""
-    comma = _end(items, 0)
+    comma = end_of(items, 0)
     opens = bool(items) and items[0].kind == "near" and comma < len(items)
     if (
         opens and items[comma].kind == "comma" and any(_finding(i, lexicon) for i in items[:comma])
     ) and (any(_finding(i, lexicon) for i in items[comma:])):
-        _blank(items, 0, comma + 1)
+        blank(items, 0, comma + 1)
     return items
 
 
@@ -225,13 +213,13 @@ def _compared(items: list[Item]) -> list[Item]:
             items[at + 1] = replace(following, kind="near", value=None)
         if item.kind != "with":
             continue
-        end = _end(items, at)
+        end = end_of(items, at)
         kinds = [i.kind for i in items[at + 1 : end]]
         looks = "tail" in kinds and "in" in kinds and kinds[-1:] == ["unknown"]
         if (looks and set(kinds) <= {"unknown", "tail", "in", "filler", "determiner", "attr"}) and (
             any(i.kind == "mention" for i in items[:at])
         ):
-            _blank(items, at, end)
+            blank(items, at, end)
     return items
 
 
@@ -245,7 +233,7 @@ def _effects(items: list[Item]) -> list[Item]:
         while start > 0 and items[start - 1].kind in ("determiner", "attr", "filler", "unknown"):
             start -= 1
         if before and start > 0 and items[start - 1].kind == "with":
-            _blank(items, start - 1, _end(items, at))
+            blank(items, start - 1, end_of(items, at))
     return items
 
 
@@ -256,12 +244,12 @@ def _earlier_sizes(items: list[Item]) -> list[Item]:
         if item.kind == "size" and "ago" in [i.text.lower() for i in items[at : at + 5]]:
             span = items[at : at + 5]
             until = [i.text.lower() for i in span].index("ago")
-            if not any(i.kind in (*_ENDS, "mention") for i in span[:until]):
+            if not any(i.kind in (*CLAUSE_ENDS, "mention") for i in span[:until]):
                 items[at] = replace(item, kind="filler", value=None, text="")
         kinds = [i.kind for i in items[at : at + 4]]
         if texts[:1] == ["from"] and texts[2:3] == ["to"] and kinds[1] in ("unknown", "attr"):
             sized = at > 0 and items[at - 1].kind == "size"
-            _blank(items, at, at + 4) if sized else None
+            blank(items, at, at + 4) if sized else None
     return items
 
 
@@ -275,7 +263,7 @@ def _relative(items: list[Item], lexicon: Lexicon) -> list[Item]:
             items[at] = replace(item, kind="and")
         if item.kind == "and" and following.kind == "without":
             start = at
-            while start > 0 and items[start - 1].kind not in _ENDS:
+            while start > 0 and items[start - 1].kind not in CLAUSE_ENDS:
                 start -= 1
             clause = items[start:at]
             states = any(i.kind == "be" for i in clause)
