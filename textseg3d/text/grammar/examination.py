@@ -9,9 +9,7 @@ from textseg3d.text.grammar.lexicon import Lexicon
 
 _KINDS_OF_SCAN = frozenset(("ct", "cta", "ctv", "ctpa", "cect", "ncct", "hrct", "cbct", "cmr"))
 _KINDS_OF_SCAN |= {"mr", "mri", "mra", "mrv", "mrcp", "mpmri", "pet", "pet/ct", "pet/mr", "spect"}
-_REGIONS = frozenset(("brain", "orbit", "hip bone", "vertebrae", "cervical vertebrae"))
-_REGIONS |= {"thoracic vertebrae", "lumbar vertebrae", "hip joint", "knee joint", "ankle joint"}
-_REGIONS |= {"shoulder joint", "elbow joint", "wrist joint", "breast"}
+_KINDS_OF_SCAN |= {"us", "usg", "ultrasound", "cxr", "xr", "kub", "dsa"}
 _AROUND = (
     "filler",
     "unknown",
@@ -48,7 +46,7 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     placed = any(_is_place(item, lexicon) for item in rest)
     if not placed and any(_can_be_anywhere(item, lexicon) for item in rest):
         places = [item for item in found[:end] if item.kind in ("mention", "side")]
-        return [found[0], *places, *found[end:]] if places else rest
+        return [found[0], *places, Item("colon", None, ":"), *found[end + 1 :]] if places else rest
     if any(item.kind == "side" or (item.kind == "mention" and item.value.sides) for item in rest):
         sides = []
     return [*sides, *rest]
@@ -68,7 +66,8 @@ def _separator(items: Sequence[Item], lexicon: Lexicon) -> int | None:
         after = [i.text.lower() for i in items[at + 1 : at + 4]]
         again = item.text == "," and after == ["f", "/", "u"]
         if item.kind == "colon" or again or dash or slash or _double(items, at):
-            return at if any(i.kind == "mention" for i in items[at + 1 :]) else None
+            named = any(i.kind in ("mention", "generic") for i in items[at + 1 :])
+            return at if named else None
         technique = item.text.lower() in _TECHNIQUES
         if item.kind not in _AROUND and not technique and not _is_region(item, lexicon):
             return None
@@ -81,10 +80,7 @@ def _double(items: Sequence[Item], at: int) -> bool:
 
 def _is_region(item: Item, lexicon: Lexicon) -> bool:
     """Whether an item is a part of the body that one scans, not something to be found."""
-    if item.kind != "mention":
-        return False
-    concept = lexicon.tree.concept(item.value.forms[0].concept)
-    return concept.category == "region" or concept.name in _REGIONS
+    return item.kind == "mention" and not lexicon.is_finding(item.value)
 
 
 def _is_place(item: Item, lexicon: Lexicon) -> bool:

@@ -40,6 +40,8 @@ def lung_segment(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | 
         number, end = pair, end + 2
     elif not number.isdigit() or not 1 <= int(number) <= 10:
         return None
+    elif end < len(tokens) and tokens[end].norm in ("mm", "cm", "-", "x"):
+        return None  # "segment 4 mm nodule": a size
     words = ("segment", f"s{number}", "of", side, "lung")
     return end, [tokens[at]._replace(kind="word", norm=word, raw=word) for word in words]
 

@@ -64,6 +64,10 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             match = turned
         if match is not None and (cut_short(tokens, match) or _commands(tokens, at, items)):
             match = None
+        if match is not None and tokens[match.end - 1].norm[:1].isdigit():
+            sized = next((q for q in quantities.values() if at < q.start < match.end < q.end), None)
+            if sized is not None:  # "segment the 4 mm stone"
+                match = lexicon.match(tokens[: sized.start], at)
         led = lexicon.side_of(fold(tokens[at].norm)) or tokens[at].norm in _ENTIRE
         if match is not None and led and at + 1 < len(tokens):
             after = lexicon.match(tokens, at + 1)

@@ -13,6 +13,8 @@ _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "order", "size")
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
 _ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "mass": ("mass",)}
 _ROOTS |= {"thrombus": ("thromb", "embol"), "metastasis": ("metasta",)}
+_LINKING = ("filler", "question", "be", "comma", "attr")
+_OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
 _MEANING = ("which means", "meaning", "that is", "in other words", "this means", "i e")
 
@@ -25,7 +27,7 @@ def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _there(result, lexicon)
     result = _again(result, lexicon)
     result = _beside(result, lexicon)
-    result = _effects(_compared(_away(result, lexicon)))
+    result = _effects(_compared(_more_on_one(_other_side(_away(result, lexicon)))))
     result = _earlier_sizes(result)
     result = _relative(result, lexicon)
     return _nothing(result, lexicon)
@@ -201,6 +203,38 @@ def _away(items: list[Item], lexicon: Lexicon) -> list[Item]:
         opens and items[comma].kind == "comma" and any(_finding(i, lexicon) for i in items[:comma])
     ) and (any(_finding(i, lexicon) for i in items[comma:])):
         blank(items, 0, comma + 1)
+    return items
+
+
+def _other_side(items: list[Item]) -> list[Item]:
+    """Leaves out "than the one on the left" behind what is compared, but not "right > left"."""
+    for at, item in enumerate(items):
+        if item.kind != "compare" or not item.text.lower().endswith("than"):
+            continue
+        before = [i.kind for i in items[:at] if i.kind not in _LINKING]
+        end = at + 1
+        while end < len(items) and items[end].kind in (*_OF_ANOTHER, "side", "mention"):
+            end += 1
+            if items[end - 1].kind == "mention":
+                break
+        another = any(i.kind == "side" for i in items[at:end])
+        if another and before and before[-1] in ("mention", "generic", "tail", "size"):
+            blank(items, at, end)
+    return items
+
+
+def _more_on_one(items: list[Item]) -> list[Item]:
+    """Reads "larger on the right than on the left" as both."""
+    for at, item in enumerate(items):
+        if item.text.lower() != "than" or not at or items[at - 1].kind != "side":
+            continue
+        end = at + 1
+        while end < len(items) and items[end].kind in _OF_ANOTHER:
+            end += 1
+        if end == len(items) or items[end].kind != "side":
+            continue
+        items[at - 1] = Item("side", "both", items[at - 1].text)
+        blank(items, at, end + 1)
     return items
 
 
