@@ -93,6 +93,14 @@ def table(scores: dict[str, dict[str, float]], steps: list[int]) -> list[str]:
     return lines
 
 
+def write_block(page: Path, marks: tuple[str, str], lines: list[str]) -> None:
+    """Put lines between two marks of a page."""
+    block = "\n".join([marks[0], *lines, marks[1]])
+    pattern = re.escape(marks[0]) + ".*" + re.escape(marks[1])
+    text = re.sub(pattern, lambda _: block, page.read_text(encoding="utf-8"), flags=re.S)
+    page.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Parse the command line, train what is not trained yet, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -116,10 +124,7 @@ def main() -> None:
     lines = table(scores, steps)
     print("\n".join(lines))
     if args.write:
-        page = PAGE.read_text(encoding="utf-8")
-        text = f"{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}"
-        pattern = re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1])
-        PAGE.write_text(re.sub(pattern, lambda _: text, page, flags=re.S), encoding="utf-8")
+        write_block(PAGE, MARKS, lines)
 
 
 if __name__ == "__main__":

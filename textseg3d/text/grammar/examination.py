@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item
-from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.lexicon import Lexicon, Match
 
 _KINDS_OF_SCAN = frozenset(("ct", "cta", "ctv", "ctpa", "cect", "ncct", "hrct", "cbct", "cmr"))
 _KINDS_OF_SCAN |= {"mr", "mri", "mra", "mrv", "mrcp", "mpmri", "pet", "pet/ct", "pet/mr", "spect"}
@@ -36,9 +37,10 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     found = list(items)
     if not found or not _is_scan(found[0]):
         return found
+    found = _opened(found, lexicon)
     end = _separator(found, lexicon)
     if end is None:
-        return found
+        return list(items)
     sides = [item for item in found[:end] if item.kind == "side"]
     rest = found[end + 1 :]
     while rest and rest[0].text.lower() in ("/", *_AGAIN):
@@ -46,15 +48,39 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     placed = any(_is_place(item, lexicon) for item in rest)
     if not placed and any(_can_be_anywhere(item, lexicon) for item in rest):
         places = [item for item in found[:end] if item.kind in ("mention", "side")]
-        return [found[0], *places, Item("colon", None, ":"), *found[end + 1 :]] if places else rest
+        one = sum(item.kind == "mention" for item in places) == 1
+        return [found[0], *places, Item("colon", None, ":"), *found[end + 1 :]] if one else rest
     if any(item.kind == "side" or (item.kind == "mention" and item.value.sides) for item in rest):
-        sides = []
-    return [*sides, *rest]
+        return rest
+    result = list(sides)
+    for at, item in enumerate(rest):
+        further = item.kind == "mention" and _has_a_side(item, lexicon)
+        result += [*sides, item] if further and any(map(_names, rest[:at])) else [item]
+    return result
+
+
+def _names(item: Item) -> bool:
+    return item.kind in ("mention", "generic")
+
+
+def _has_a_side(item: Item, lexicon: Lexicon) -> bool:
+    concept = lexicon.tree.concept(item.value.forms[0].concept)
+    return concept.kind == "finding" or concept.side_rule == "paired"
 
 
 def _is_scan(item: Item) -> bool:
     words = item.text.lower().replace(" / ", "/").split(" ")
     return item.kind in ("filler", "unknown") and words[0] in _KINDS_OF_SCAN
+
+
+def _opened(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items with the part of the body in the first one ("MRI liver") as one of its own."""
+    kind, _, region = items[0].text.lower().partition(" ")
+    forms = lexicon.named(region) if kind in _KINDS_OF_SCAN and region else ()
+    if not forms:
+        return list(items)
+    scan = replace(items[0], text=kind)
+    return [scan, Item("mention", Match(0, forms, (), region), region), *items[1:]]
 
 
 def _separator(items: Sequence[Item], lexicon: Lexicon) -> int | None:

@@ -16,11 +16,15 @@ from textseg3d.text.grammar.placing import (
     ends_clause,
     in_limb,
     is_artifact,
+    is_region,
     made_of,
     more_denied,
+    part,
     plausible,
+    related,
     said,
     sided_place,
+    unsided_pair,
     usual,
 )
 from textseg3d.text.grammar.refine import Refiner
@@ -32,7 +36,6 @@ _LIST = {"and", "or", "comma"}
 _TREES = ("artery", "vein", "nerve")  # a branch is no place of its trunk
 _OPERATIONS = ("ectomy", "otomy", "resection", "amputation", "repair", "surgery", "closure")
 _PAST = ("status post", "post ", "s/p", "s / p", "after ")
-_AREAS = {"eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere", "chest wall"}
 
 
 @lru_cache(maxsize=1)
@@ -283,9 +286,11 @@ class Linker:
             else:
                 self._contain(node, targets)
         elif previous.role == "container" and (not links or links <= _LIST):
-            limb = self._is_region(anchor, node) and said(previous) is None
+            limb = is_region(anchor, node, self.refiner) and said(previous) is None
             limb = limb and said(node) in ("left", "right")  # "fifth metatarsal, right foot"
-            if not links or (links <= {"comma"} and (limb or self._related(previous, node))):
+            if not links or (
+                links <= {"comma"} and (limb or related(previous, node, self.refiner))
+            ):
                 for owner in self.owners:
                     owner.containers[-1].append(node)
                 node.role = "container"
@@ -305,19 +310,21 @@ class Linker:
                 anchor.words.sides = anchor.words.sides or node.words.sides
                 node.words.sides = []
                 return
-            region = self._is_region(anchor, node)
-            region |= self._unsided_pair(anchor) and (not links or self._part(anchor, node))
+            region = is_region(anchor, node, self.refiner)
+            region |= unsided_pair(anchor, self.refiner) and (
+                not links or part(anchor, node, self.refiner)
+            )
             if apart and node.words.sides and region and ends_clause(self.nodes, node):
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
             self._shared_side(anchor, node)
             alone = not links or (links == {"comma"} and not node.words.sides)
             alone &= not links or self.refiner.concept(node.mention.forms[0]).category not in _TREES
-            if alone and self._related(anchor, node) and not anchor.before:
+            if alone and related(anchor, node, self.refiner) and not anchor.before:
                 self._narrow(anchor, node)
             return
         elif anchor.finding and self._placeless(anchor) and previous is anchor:
-            region = self.closed and self._is_region(anchor, node)
+            region = self.closed and is_region(anchor, node, self.refiner)
             likely = (
                 region
                 or plausible(anchor, node, self.refiner)
@@ -341,7 +348,7 @@ class Linker:
         """Whether a finding stands before a region that lies around its usual place."""
         forms = anchor.mention.forms
         sided = said(node) in ("left", "right") and said(anchor) is None
-        if not (forms and sided and self._is_region(anchor, node)):
+        if not (forms and sided and is_region(anchor, node, self.refiner)):
             return False
         tree, own = self.refiner.tree, self.refiner.concept(forms[0])
         region = self.refiner.concept(node.mention.forms[0])
@@ -404,7 +411,7 @@ class Linker:
         for target in reversed(targets[:-1]):
             if not (listed and target.finding == anchor.finding and bare(target)):
                 break
-            near = self._is_region(target, node) or plausible(target, node, self.refiner)
+            near = is_region(target, node, self.refiner) or plausible(target, node, self.refiner)
             if target.finding and not near:
                 break  # "left-sided IVC and retroaortic course of the renal vein"
             owners.append(target)
@@ -412,7 +419,22 @@ class Linker:
         if not any(anchor is owner for owner in self.owners):
             self.owners = owners
         for owner in self.owners:
+            self._instead_of_heading(owner, node)
             owner.containers.append([node])
+
+    def _instead_of_heading(self, owner: Node, node: Node) -> None:
+        """Reads "right leg: occlusion of the popliteal artery" as that of the right artery."""
+        heading = self.subject
+        if (
+            heading is None
+            or owner.containers != [[heading]]
+            or related(heading, node, self.refiner)
+        ):
+            return
+        side = said(heading)
+        owner.containers.clear()
+        if side is not None and said(node) is None and said(owner) is None:
+            owner.words.sides = [side]
 
     def _headed(self, node: Node, previous: Node) -> None:
         """Reads "left lower lobe, 5 mm nodule" as a place and what is found there."""
@@ -434,6 +456,9 @@ class Linker:
                 previous.role = "target" if own else "container"  # "dilated duct with a stone"
                 self.subject = previous
                 self._listed_subjects(node, previous)
+        elif self.subject is not None and links == {"with"} and said(node) is None:
+            node.words.sides = [s for s in [said(self.subject)] if s in ("left", "right")]
+            return  # "left hip: labral tear with a paralabral cyst"
         elif not (self.subject is not None and links <= _LIST and not node.before):
             self.subject = None
         if self.subject is not None and not node.before:
@@ -459,13 +484,6 @@ class Linker:
             node.words, anchor.words = anchor.words, node.words
         anchor.containers.append([node])
 
-    def _related(self, one: Node, other: Node) -> bool:
-        if not (one.mention.forms and other.mention.forms):
-            return False
-        return self.refiner.related(
-            self.refiner.concept(one.mention.forms[0]), self.refiner.concept(other.mention.forms[0])
-        ) and (one.mention.forms[0].concept != other.mention.forms[0].concept)
-
     def _shared_side(self, anchor: Node, node: Node) -> None:
         """Reads "right putamen and globus pallidus" as the right one of both."""
         words, own = node.words, said(anchor)
@@ -480,20 +498,3 @@ class Linker:
         if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
             words.sides = list(sides)
             self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
-
-    def _part(self, one: Node, other: Node) -> bool:
-        """Whether one structure is a part of another: "greater tuberosity, right humerus"."""
-        inner, outer = (self.refiner.concept(node.mention.forms[0]) for node in (one, other))
-        return inner.name != outer.name and self.refiner.narrower(inner, outer)
-
-    def _unsided_pair(self, node: Node) -> bool:
-        """Whether a paired structure was named without its side: "acetabular labrum left hip"."""
-        form = node.mention.forms[0]
-        paired = self.refiner.concept(form).side_rule == "paired"
-        return paired and not node.words.sides and not node.mention.sides and form.side is None
-
-    def _is_region(self, anchor: Node, node: Node) -> bool:
-        concept = self.refiner.concept(node.mention.forms[0])
-        if concept.category in ("region", "joint", "limb"):
-            return True
-        return concept.name in _AREAS and self._related(anchor, node)

@@ -384,7 +384,7 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
 
 
 def _of_old(tokens: Sequence[Token], start: int) -> bool:
-    """Whether a clause begins with an earlier day: "8 mm (in 2021: 5 mm)", "2 years ago 5 mm"."""
+    """Whether a clause begins with an earlier day: "8 mm (2021: 5 mm)", "2 years ago 5 mm"."""
     at = start
     while at > max(0, start - 6) and tokens[at - 1].norm not in ("(", ",", ";", "."):
         at -= 1
@@ -393,6 +393,8 @@ def _of_old(tokens: Sequence[Token], start: int) -> bool:
     words = [token.norm for token in tokens[at:start]]
     if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
         return False
+    if words[1:2] == [":"] and re.fullmatch(r"(19|20)\d\d", words[0]):
+        return True
     return "ago" in words or any(_dated(words[place:]) for place in range(min(2, len(words))))
 
 

@@ -10,6 +10,8 @@ from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Side
 
 _HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
+_AREAS = frozenset(("eye", "orbit", "breast", "lung", "kidney", "cerebral hemisphere"))
+_AREAS |= {"chest wall"}
 _LIMBS = frozenset(("upper limb", "lower limb"))
 
 
@@ -157,3 +159,32 @@ def sided_place(anchor: Node, node: Node, nodes: Sequence[Node], refiner: Refine
     place = refiner.concept(node.mention.forms[0])
     near = own.region == place.region and own.side_rule == "any"
     return near and said(node) in ("left", "right") and not node.mention.adjective
+
+
+def part(one: Node, other: Node, refiner: Refiner) -> bool:
+    """Whether one structure is a part of another: "greater tuberosity, right humerus"."""
+    inner, outer = (refiner.concept(node.mention.forms[0]) for node in (one, other))
+    return inner.name != outer.name and refiner.narrower(inner, outer)
+
+
+def unsided_pair(node: Node, refiner: Refiner) -> bool:
+    """Whether a paired structure was named without its side: "acetabular labrum left hip"."""
+    form = node.mention.forms[0]
+    paired = refiner.concept(form).side_rule == "paired"
+    return paired and not node.words.sides and not node.mention.sides and form.side is None
+
+
+def related(one: Node, other: Node, refiner: Refiner) -> bool:
+    """Whether one of two different structures is a part of the other, or near it in the tree."""
+    if not (one.mention.forms and other.mention.forms):
+        return False
+    first, second = (refiner.concept(node.mention.forms[0]) for node in (one, other))
+    return refiner.related(first, second) and first.name != second.name
+
+
+def is_region(anchor: Node, node: Node, refiner: Refiner) -> bool:
+    """Whether a name is that of a region of the body, or of an organ that one looks into."""
+    concept = refiner.concept(node.mention.forms[0])
+    if concept.category in ("region", "joint", "limb"):
+        return True
+    return concept.name in _AREAS and related(anchor, node, refiner)

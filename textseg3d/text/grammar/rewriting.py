@@ -12,6 +12,7 @@ _SIDES = ("left", "right")
 _BETWEEN = frozenset(("filler", "determiner", "attr", "count", "order", "rank"))
 _MOVED = frozenset(("displaced", "deviated", "shifted", "pushed", "displaces", "displacing"))
 _MOVED |= {"deviates", "deviating", "shifts", "shifting", "pushes", "pushing", "bowed", "drawn"}
+_MOVED |= {"deviation", "shift", "displacement"}
 _MOVED |= {"displace", "deviate", "pulled", "pulls", "pulling", "rotated", "bowing"}
 _DONE = frozenset(("displaced", "deviated", "shifted", "pushed", "compressed", "effaced", "by"))
 _DONE |= {"indented", "encased", "surrounded", "abutted", "distorted", "bowed", "elevated"}
@@ -261,4 +262,5 @@ def _groups(items: Sequence[Item]) -> list[tuple[list[Item], Item]]:
     sides = [key[0].value for key in keys if key[0].kind == "side" and not key[1:]]
     if len(set(sides)) != len(sides) or not set(sides) <= set(_SIDES):
         return []
-    return [] if 0 < len(sides) < count else list(zip(keys, sizes))
+    told = all(key[0].kind == "side" or key[0].value.forms[0].side for key in keys)
+    return [] if 0 < len(sides) < count and not told else list(zip(keys, sizes))

@@ -13,6 +13,7 @@ _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "order", "size")
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
 _ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "mass": ("mass",)}
 _ROOTS |= {"thrombus": ("thromb", "embol"), "metastasis": ("metasta",)}
+_APART = ("from", "away from", "beyond", "off", "short of")
 _LINKING = ("filler", "question", "be", "comma", "attr")
 _OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
@@ -25,7 +26,7 @@ def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _that_is(_two_names(result, lexicon))
     result = _on_the_side(result, lexicon)
     result = _there(result, lexicon)
-    result = _again(result, lexicon)
+    result = _distances(_as_is(_again(result, lexicon)), lexicon)
     result = _beside(result, lexicon)
     result = _effects(_compared(_more_on_one(_other_side(_away(result, lexicon)))))
     result = _earlier_sizes(result)
@@ -178,6 +179,42 @@ def _again(items: list[Item], lexicon: Lexicon) -> list[Item]:
             items[start - 1] = replace(items[start - 1], kind="filler", value=None)
             if start > 1 and items[start - 2].kind == "comma":
                 items[start - 2] = replace(items[start - 2], kind="filler", value=None)
+    return items
+
+
+def _as_is(items: list[Item]) -> list[Item]:
+    """Reads "X is absent, as is Y" as the denial of both."""
+    result: list[Item] = []
+    denied: Item | None = None
+    open_end = False
+    for at, item in enumerate(items):
+        if item.kind == "neg_post":
+            denied = item
+        behind = [i.text.lower() for i in items[at : at + 2]]
+        if denied is not None and behind in (["as", "is"], ["as", "are"]):
+            if result and result[-1].kind == "comma":
+                result[-1] = Item("stop", None, ".")
+            open_end = True
+        elif open_end and item.kind in CLAUSE_ENDS and denied is not None:
+            result.append(denied)
+            open_end, denied = False, None
+        result.append(item)
+        denied = None if item.kind == "stop" else denied
+    return [*result, denied] if open_end and denied is not None else result
+
+
+def _distances(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "5 mm from the pleura" as what the finding is near, without any size."""
+    for at, item in enumerate(items[:-1]):
+        if item.kind != "size" or items[at + 1].text.lower() not in _APART:
+            continue
+        end = at + 2
+        while end < len(items) and items[end].kind in (*_LOOSE, "side"):
+            end += 1
+        thing = items[end] if end < len(items) else item
+        if thing.kind == "mention" and not lexicon.is_finding(thing.value):
+            items[at] = replace(item, kind="filler", value=None)
+            items[at + 1] = replace(items[at + 1], kind="near", value=None)
     return items
 
 
