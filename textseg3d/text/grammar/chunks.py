@@ -218,7 +218,10 @@ class _Chunker(Scopes):
 
     def _connect(self, kind: str, at: int) -> None:
         following = self._next(at, ("filler",))
-        self._flush(final=False, attribute_next=following is not None and following.kind == "attr")
+        described = following is not None and following.kind == "attr"
+        if kind == "comma" and self.links == {"in"} and self.pending.sides:
+            described &= not self._finding_follows(at)  # "hernia on the left, large cyst …"
+        self._flush(final=False, attribute_next=described)
         if kind == "in" and self.pending.order and self.phrases and self._head().finding:
             self._head().words.add(Words(order=self.pending.order, rank=self.pending.rank))
             self.pending.order = self.pending.rank = None  # "the largest in the left one"
@@ -232,6 +235,13 @@ class _Chunker(Scopes):
         self.links.add(kind)
         self.connected = True
         self.be &= kind not in ("and", "but")
+
+    def _finding_follows(self, at: int) -> bool:
+        following = self._next(at, ("filler", "attr", "determiner", "size", "count", "order"))
+        named = following is not None and following.kind == "mention"
+        if following is None or not named:
+            return following is not None and following.kind == "generic"
+        return self.lexicon.is_finding(following.value)
 
     def _on_comma(self, item: Item, at: int) -> None:
         self._connect(item.kind, at)

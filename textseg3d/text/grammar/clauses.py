@@ -23,9 +23,13 @@ _SOUND |= {
     "of normal appearance",
     "normal size",
     "unobstructed",
+    "well aerated",
+    "aerated",
+    "well pneumatized",
     "uneventful",
 }
 _SOUND |= {"normal caliber", "normal calibre", "clear bilaterally", "normal bilaterally"}
+_UNCHANGED = ("enlarged", "narrowed", "displaced", "compressed", "involved", "affected", "deviated")
 _NAMES = ("mention", "generic", "tail")
 _HARMLESS = frozenset(("mention", "side", "filler", "determiner", "attr", "unknown", "be", "and"))
 _HARMLESS |= {"in", "colon", "has", "count", "comma", "or"}
@@ -140,7 +144,7 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
     if clause and clause[0].text.lower().split(" ")[0] in ("compared", "unlike"):
         clause = [item for item in clause if item.kind != "with"]
     if _unenlarged(clause):
-        clause = [i for i in clause if i.kind != "neg_attr" and i.text.lower() != "enlarged"]
+        clause = [i for i in clause if i.kind != "neg_attr" and i.text.lower() not in _UNCHANGED]
         return all(i.kind in _HARMLESS and not _finding(i, lexicon) for i in clause)
     named = [item for item in clause if item.kind in ("mention", "side")]
     if not named or any(item.kind not in _HARMLESS or _finding(item, lexicon) for item in clause):
@@ -156,7 +160,7 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
 def _unenlarged(clause: Sequence[Item]) -> bool:
     """Whether a clause says "not enlarged", which names no finding."""
     pairs = pairwise(clause)
-    return any(one.kind == "neg_attr" and i.text.lower() == "enlarged" for one, i in pairs)
+    return any(one.kind == "neg_attr" and i.text.lower() in _UNCHANGED for one, i in pairs)
 
 
 def _well(item: Item) -> bool:

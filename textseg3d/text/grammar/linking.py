@@ -18,6 +18,7 @@ from textseg3d.text.grammar.placing import (
     is_artifact,
     is_region,
     made_of,
+    made_part,
     more_denied,
     part,
     plausible,
@@ -227,7 +228,8 @@ class Linker:
     def _sign(self, node: Node) -> bool:
         """Whether a finding only tells how the one before it looks: "with surrounding edema"."""
         anchor, links = self.anchor, node.links
-        if anchor is None or not anchor.finding or node.negated != anchor.negated:
+        apart = node.negated and node.cued  # "Gallbladder: no stones, no wall thickening."
+        if anchor is None or not anchor.finding or node.negated != anchor.negated or apart:
             return False
         behind = bool(links & {"with", "has"}) or (self.closed and links == {"comma"})
         own = node.before or node.words.count or any(s != "both" for s in node.words.sides)
@@ -425,11 +427,9 @@ class Linker:
     def _instead_of_heading(self, owner: Node, node: Node) -> None:
         """Reads "right leg: occlusion of the popliteal artery" as that of the right artery."""
         heading = self.subject
-        if (
-            heading is None
-            or owner.containers != [[heading]]
-            or related(heading, node, self.refiner)
-        ):
+        if heading is None or owner.containers != [[heading]]:
+            return
+        if made_part(node, heading, self.refiner) or related(heading, node, self.refiner):
             return
         side = said(heading)
         owner.containers.clear()

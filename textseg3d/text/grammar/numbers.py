@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from textseg3d.text.grammar.earlier import changed_before
 from textseg3d.text.grammar.model import Range
 from textseg3d.text.grammar.phrases import number_tables
 from textseg3d.text.grammar.tokens import Token
@@ -36,84 +37,6 @@ _DIMENSIONS = frozenset(
         "caliber",
         "calibre",
         "cross",
-    )
-)
-_PAST = frozenset(
-    (
-        "previously",
-        "formerly",
-        "earlier",
-        "initially",
-        "prior",
-        "previous",
-        "baseline",
-        "before",
-        "was",
-        "were",
-        "vs",
-        "versus",
-        "against",
-        "than",
-    )
-)
-_CHANGES = frozenset(
-    (
-        "increased",
-        "grown",
-        "enlarged",
-        "decreased",
-        "shrunk",
-        "progressed",
-        "changed",
-        "reduced",
-        "grew",
-        "regressed",
-        "went",
-        "gone",
-        "increase",
-        "decrease",
-        "growth",
-        "up",
-        "down",
-        "larger",
-        "smaller",
-    )
-)
-_TODAY = frozenset(("now", "currently", "today", "presently"))
-_COMPARED = frozenset(("larger", "smaller", "bigger", "longer", "shorter", "thicker", "thinner"))
-_COMPARED |= {"more", "less", "wider", "narrower", "greater"}
-_EARLIER = frozenset(("january", "february", "march", "april", "may", "june", "july", "august"))
-_EARLIER |= {
-    "september",
-    "october",
-    "november",
-    "december",
-    "admission",
-    "presentation",
-    "diagnosis",
-}
-_BETWEEN = frozenset(
-    (
-        "measured",
-        "measuring",
-        "measures",
-        "at",
-        "approximately",
-        "about",
-        "it",
-        "size",
-        "of",
-        ":",
-        "=",
-        "it's",
-        "then",
-        "to",
-        "with",
-        "on",
-        "the",
-        "study",
-        "scan",
-        "exam",
     )
 )
 _NUMBERED = frozenset(("segment", "rib", "level", "station", "zone", "grade", "series", "image"))
@@ -309,7 +232,7 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     sizes.reverse()
     if comparison in (None, "~", "between"):
         comparison = reader.table("after") or comparison
-    if comparison == "between" and joined == "-" and _behind(tokens, start, _CHANGES, 3):
+    if comparison == "between" and joined == "-" and changed_before(tokens, start):
         sizes = sizes[-1:]  # "increased from 8 mm to 12 mm"
     bounds = _bounds(sizes, joined, comparison)
     extents = tuple(sizes) if joined == "x" and last[0] == "mm" else ()
@@ -335,77 +258,6 @@ def _single(
 
 def _digit(word: str) -> float | None:
     return float(word) if word.isdigit() else None
-
-
-def _behind(tokens: Sequence[Token], start: int, words: frozenset[str], reach: int) -> bool:
-    return any(token.norm in words for token in tokens[max(0, start - reach) : start])
-
-
-def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
-    """Whether a number is that of an earlier examination: "12 mm, previously 8 mm"."""
-    at = start - 1
-    while at > 0 and tokens[at].norm in _BETWEEN:
-        at -= 1
-    before = [token.norm for token in tokens[max(0, at - 1) : at + 1]]
-    if len(before) == 2 and before[1] in _PAST:
-        if before[1] in ("was", "were"):
-            return before[0] in ("(", ",", ";") or before[0] in _PAST
-        aside = before[1] == "before" and before[0] in ("(", ",", ";")  # "27 mm (before 41 mm)"
-        return aside or before[1] not in ("than", "against", "before")
-    if len(before) == 2 and before == ["compared", "to"]:
-        return True
-    if "compared" in before[-1:] or before in (["up", "from"], ["down", "from"]):
-        return True
-    after = tokens[end].norm if end < len(tokens) else ""
-    apart = "".join(before[-1:]) if tokens[start].norm == "from" else before[0] if before else ""
-    single = sum(token.kind == "number" for token in tokens[start:end]) == 1 and after != "to"
-    if apart in _CHANGES and "from" in (tokens[start].norm, *before[-1:]) and single:
-        return True  # "21 mm, increased from 16 mm"
-    following = [token.norm for token in tokens[end : end + 6]] + [""] * 2
-    if following[0] in _COMPARED and following[1] in ("than", "compared", "since"):
-        return True  # "2 mm larger than in 2020"
-    if before[-1:] == ["by"] and _behind(tokens, start, _CHANGES, 3):
-        return True  # "increased by 3 mm"
-    if before[-1:] == ["from"] or tokens[start].norm == "from":
-        span = tokens[max(0, start - 10) : start]
-        changed = [at for at, token in enumerate(span) if token.norm in _CHANGES]
-        if changed and any(token.kind == "number" for token in span[changed[0] :]):
-            return True  # "decreased to 3.5 cm from 6 cm"
-    if _behind(tokens, start, _PAST | {"known"}, 4):
-        later = tokens[end:]  # "…, now measures 9 mm"
-        if any(token.norm in _TODAY for token in later):
-            return any(token.kind == "number" for token in later)
-    if _of_old(tokens, start):
-        return True
-    inside = at >= 0 and tokens[start - 1].norm in ("(", ",")
-    if inside and following[0] in ("previously", "before", "formerly", "prior", "earlier"):
-        return True
-    return inside and _dated(following) and any(token.kind == "number" for token in tokens[:start])
-
-
-def _of_old(tokens: Sequence[Token], start: int) -> bool:
-    """Whether a clause begins with an earlier day: "8 mm (2021: 5 mm)", "2 years ago 5 mm"."""
-    at = start
-    while at > max(0, start - 6) and tokens[at - 1].norm not in ("(", ",", ";", "."):
-        at -= 1
-    if tokens[at - 1].norm not in ("(", ",", ";", "."):
-        return False
-    words = [token.norm for token in tokens[at:start]]
-    if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
-        return False
-    if words[1:2] == [":"] and re.fullmatch(r"(19|20)\d\d", words[0]):
-        return True
-    return "ago" in words or any(_dated(words[place:]) for place in range(min(2, len(words))))
-
-
-def _dated(words: Sequence[str]) -> bool:
-    """Whether words that follow a size say that it is that of an earlier day: "in 2021"."""
-    words = [word for word in words if word not in ("the", "last", "that", "this")] + [""] * 2
-    if words[0] not in ("in", "on", "at", "a", "as"):
-        return False
-    earlier = {*_EARLIER, "previous", "prior", "baseline", "earlier", "initial", "outside"}
-    year = re.fullmatch(r"(19|20)\d\d", words[1]) is not None
-    return year or words[1] in earlier
 
 
 def _bounds(sizes: list[float], joined: str, comparison: object) -> Range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.refine import Refiner
@@ -188,3 +189,12 @@ def is_region(anchor: Node, node: Node, refiner: Refiner) -> bool:
     if concept.category in ("region", "joint", "limb"):
         return True
     return concept.name in _AREAS and related(anchor, node, refiner)
+
+
+def made_part(node: Node, heading: Node, refiner: Refiner) -> bool:
+    """Reads the "neck" of "Gallbladder: stone in the neck" as that of the gallbladder."""
+    whole = refiner.concept(heading.mention.forms[0]).name
+    forms = refiner.lexicon.named(f"{node.mention.surface} of {whole}")
+    if forms:
+        node.mention = replace(node.mention, forms=forms)
+    return bool(forms)

@@ -233,6 +233,8 @@ class Refiner:
         finding = self.concept(form)
         if finding.kind != "finding" or form.source == "adjective" or place.name == "body":
             return False
+        if place.side_rule == "paired" and finding.side_rule in ("unpaired", "midline"):
+            return False  # the side of an "abscess in the left psoas" would be lost
         part = whole is not None and place.category == "bone part"
         if (
             part and whole is not None and whole.name not in finding.containers

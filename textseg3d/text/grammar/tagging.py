@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from textseg3d.text.grammar import canon
+from textseg3d.text.grammar.earlier import is_past
 from textseg3d.text.grammar.inverted import inverted, predicated
 from textseg3d.text.grammar.items import Item, shared_fronts, shared_heads, unsided
 from textseg3d.text.grammar.lexicon import Lexicon, Match
-from textseg3d.text.grammar.numbers import Quantity, find_quantities, is_past
+from textseg3d.text.grammar.numbers import Quantity, find_quantities
 from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.pieces import cut_short, shared_whole, without_pieces
 from textseg3d.text.grammar.tokens import Token, fold
@@ -226,7 +227,9 @@ def _told_behind(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
     """Whether a participle behind a comma tells how a finding looks: "plaques, calcified"."""
     behind = items[at + 1].kind if at + 1 < len(items) else "stop"
     before = items[at - 1].kind if at else ""
-    alone = before == "comma" and behind in ("stop", "but") and items[at].text.endswith("ed")
+    sized = behind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["size"]
+    alone = before == "comma" and (sized or behind in ("stop", "but"))
+    alone = alone and items[at].text.endswith("ed")
     return alone and any(i.kind == "mention" and lexicon.is_finding(i.value) for i in items[:at])
 
 

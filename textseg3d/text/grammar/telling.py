@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar.asides import without_asides
 from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.sizing import own_sizes
 from textseg3d.text.knowledge import normalise
 
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "order", "size")
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
 _ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "mass": ("mass",)}
 _ROOTS |= {"thrombus": ("thromb", "embol"), "metastasis": ("metasta",)}
-_APART = ("from", "away from", "beyond", "off", "short of")
 _LINKING = ("filler", "question", "be", "comma", "attr")
 _OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
@@ -22,11 +23,11 @@ _MEANING = ("which means", "meaning", "that is", "in other words", "this means",
 
 def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, its way of telling made plain."""
-    result = _two_sides(list(items), lexicon)
+    result = _two_sides(without_asides(own_sizes(items, lexicon), lexicon), lexicon)
     result = _that_is(_two_names(result, lexicon))
     result = _on_the_side(result, lexicon)
     result = _there(result, lexicon)
-    result = _distances(_as_is(_again(result, lexicon)), lexicon)
+    result = _as_is(_again(result, lexicon))
     result = _beside(result, lexicon)
     result = _effects(_compared(_more_on_one(_other_side(_away(result, lexicon)))))
     result = _earlier_sizes(result)
@@ -201,21 +202,6 @@ def _as_is(items: list[Item]) -> list[Item]:
         result.append(item)
         denied = None if item.kind == "stop" else denied
     return [*result, denied] if open_end and denied is not None else result
-
-
-def _distances(items: list[Item], lexicon: Lexicon) -> list[Item]:
-    """Reads "5 mm from the pleura" as what the finding is near, without any size."""
-    for at, item in enumerate(items[:-1]):
-        if item.kind != "size" or items[at + 1].text.lower() not in _APART:
-            continue
-        end = at + 2
-        while end < len(items) and items[end].kind in (*_LOOSE, "side"):
-            end += 1
-        thing = items[end] if end < len(items) else item
-        if thing.kind == "mention" and not lexicon.is_finding(thing.value):
-            items[at] = replace(item, kind="filler", value=None)
-            items[at + 1] = replace(items[at + 1], kind="near", value=None)
-    return items
 
 
 def _beside(items: list[Item], lexicon: Lexicon) -> list[Item]:

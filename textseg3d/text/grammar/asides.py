@@ -1,0 +1,85 @@
+"""What a report says beside its findings: "fed by an artery", "none on the left"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_FED = ("fed by", "supplied by", "drained by", "draining into", "feeding from")
+_NAMES = ("mention", "generic", "tail")
+_EMPTY = ("filler", "unknown")
+_QUIET = ("filler", "determiner", "in", "side", "be", "unknown")
+
+
+def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items of a text without what only tells about its findings."""
+    result = list(items)
+    for at, item in enumerate(result):
+        text = item.text.lower()
+        named = any(i.kind in _NAMES for i in result[:at])
+        if text in _FED and named:
+            blank(result, at, end_of(result, at))
+        elif text == "(":
+            _bracketed(result, at)
+        elif text == "dome" and [i.text for i in result[at + 1 : at + 3]] == ["to", "neck"]:
+            whole = at > 0 and result[at - 1].text.lower() == "from"
+            blank(result, at, at if whole else at + 3)  # "dome-to-neck ratio 1.8"
+        elif item.kind == "neg_post" and named:
+            _not_then(result, at)
+            _none_there(result, at)
+        elif text == "involving" and named and _is_number(result[at + 1 : at + 2]):
+            blank(result, at, end_of(result, at))  # "involving 60 % of the cortex"
+        elif text in ("below", "above") and named and _is_number(result[at - 1 : at]):
+            _other_side(result, at)
+        elif item.kind == "mention" and text.endswith("ed") and lexicon.is_finding(item.value):
+            before = [i.text.lower() for i in result[max(0, at - 2) : at]]
+            if before[-1:] == ["them"] or before == ["of", "which"]:
+                blank(result, at, at + 1)  # "plaques, some of them calcified"
+        elif item.kind == "unc_any" and text == "suspected" and named:
+            behind = result[at + 1].kind if at + 1 < len(result) else "stop"
+            if behind in ("near", "in", "comma", "stop"):
+                result[at] = replace(item, kind="unc_post")
+    return result
+
+
+def _bracketed(items: list[Item], at: int) -> None:
+    """Leaves out brackets that name nothing: "fat (-95 HU) and calcification"."""
+    end = at + 1
+    while end < len(items) and (items[end].kind in _EMPTY or items[end].text == "-"):
+        end += 1
+    if at + 1 < end < len(items) and items[end].text == ")":
+        blank(items, at, end + 1)
+
+
+def _is_number(items: Sequence[Item]) -> bool:
+    return bool(items) and items[0].text.isdigit()
+
+
+def _not_then(items: list[Item], at: int) -> None:
+    """Leaves out the "not seen in 2017" of something new."""
+    behind = items[at + 1 : at + 3]
+    year = len(behind) == 2 and behind[0].kind == "in" and behind[1].text[:2] in ("19", "20")
+    if year and len(behind[1].text) == 4 and behind[1].text.isdigit():
+        blank(items, at, at + 3)
+
+
+def _none_there(items: list[Item], at: int) -> None:
+    """Leaves out the clause "none on the left", which denies a second one."""
+    end = end_of(items, at)
+    clause = items[at + 1 : end]
+    begins = at > 0 and items[at - 1].kind in (*CLAUSE_ENDS, "and")
+    none = items[at].text.lower().split(" ")[0] == "none"
+    if begins and none and clause and all(i.kind in _QUIET for i in clause):
+        blank(items, at, end)
+
+
+def _other_side(items: list[Item], at: int) -> None:
+    """Leaves out "30 % below the left side"."""
+    end = at + 1
+    while end < len(items) and items[end].kind in ("filler", "determiner"):
+        end += 1
+    if end < len(items) and items[end].kind == "side":
+        blank(items, at - 1, end + 1)
