@@ -24,6 +24,9 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             blank(result, at, end_of(result, at))
         elif text == "(":
             _bracketed(result, at)
+            _placed(result, at, lexicon)
+        elif text == "clock" and at > 1 and result[at - 1].text.lower() == "o":
+            blank(result, at - 2, at + 1)  # "2 o'clock"
         elif text == "dome" and [i.text for i in result[at + 1 : at + 3]] == ["to", "neck"]:
             whole = at > 0 and result[at - 1].text.lower() == "from"
             blank(result, at, at if whole else at + 3)  # "dome-to-neck ratio 1.8"
@@ -52,6 +55,22 @@ def _bracketed(items: list[Item], at: int) -> None:
         end += 1
     if at + 1 < end < len(items) and items[end].text == ")":
         blank(items, at, end + 1)
+
+
+def _placed(items: list[Item], at: int, lexicon: Lexicon) -> None:
+    """Reads "hemangioma (left rectus femoris)" as the finding in that muscle."""
+    before = [i for i in items[:at] if i.kind not in ("filler", "size", "attr")][-1:]
+    place = at + 1
+    while place < len(items) and items[place].kind in ("filler", "determiner", "side"):
+        place += 1
+    if not before or place + 1 >= len(items) or items[place].kind != "mention":
+        return
+    finding = before[0].kind == "generic" or (
+        before[0].kind == "mention" and lexicon.is_finding(before[0].value)
+    )
+    ends = items[place + 1].kind == "comma"
+    if finding and ends and not lexicon.is_finding(items[place].value):
+        items[at] = replace(items[at], kind="in", value=None)
 
 
 def _is_number(items: Sequence[Item]) -> bool:

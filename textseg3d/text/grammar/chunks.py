@@ -33,6 +33,7 @@ _PARTS = frozenset(("part", "portion", "segment", "division", "third", "section"
 _ADJECTIVAL = ("al", "lar", "nar", "ic", "ous", "ary", "oid", "ative", "eal")
 _ACROSS = frozenset(("wide", "deep", "thick", "in width", "in depth", "in thickness", "width"))
 _MORE = frozenset(("worse", "greater", "larger", "bigger", "more", "most", "predominantly"))
+_MORE |= {"largest", "biggest", "dominant", "greatest"}
 _MORE |= {"mainly", "especially", "particularly", "predominant", "marked", "pronounced", "severe"}
 _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _PLACING = frozenset(("in", "near", "with", "has", "colon"))
@@ -290,7 +291,8 @@ class _Chunker(Scopes):
     def _join(self, kind: str, at: int) -> None:
         following = self._next(at, ("determiner", "filler", "in"))
         if following is not None and self.pending.sides:
-            if following.kind == "side":
+            described = self._next(at, ("determiner", "filler", "in", "attr"))
+            if described is not None and described.kind == "side":
                 self.pending.listed = True
                 return
             word = following.value.surface.split(" ")[0] if following.kind == "mention" else ""

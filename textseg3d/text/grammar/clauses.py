@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
@@ -128,7 +128,8 @@ def _spans(items: Sequence[Item]) -> list[tuple[int, int]]:
     """The clauses as (first, behind the last); "with no" and "and no" begin one, too."""
     spans, start = [], 0
     for at, item in enumerate(items):
-        if item.kind in ("but", "stop") or (item.kind == "comma" and item.text != "("):
+        bracket = item.text == "(" and not _well_inside(items, at)
+        if item.kind in ("but", "stop") or (item.kind == "comma" and not bracket):
             spans.append((start, at))
             start = at + 1
         elif item.kind in _DENYING and at > start and item.text.lower().split(" ")[0] != "without":
@@ -137,6 +138,12 @@ def _spans(items: Sequence[Item]) -> list[tuple[int, int]]:
             start = at
     spans.append((start, len(items)))
     return spans
+
+
+def _well_inside(items: Sequence[Item], at: int) -> bool:
+    """Whether a bracket calls something normal: "(right lung clear)"."""
+    inside = takewhile(lambda item: item.text != ")", items[at + 1 :])
+    return any(map(_well, inside))
 
 
 def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:

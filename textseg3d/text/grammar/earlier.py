@@ -10,6 +10,7 @@ from textseg3d.text.grammar.tokens import Token
 _PAST = frozenset(
     (
         "previously",
+        "prev",
         "formerly",
         "earlier",
         "initially",
@@ -95,6 +96,8 @@ def changed_before(tokens: Sequence[Token], start: int) -> bool:
 
 def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     """Whether a number is that of an earlier examination: "12 mm, previously 8 mm"."""
+    if end + 1 < len(tokens) and tokens[end].norm == "→":
+        return tokens[end + 1].kind == "number"  # "6 mm → 8 mm"
     at = start - 1
     while at > 0 and tokens[at].norm in _BETWEEN:
         at -= 1

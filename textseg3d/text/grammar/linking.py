@@ -23,6 +23,7 @@ from textseg3d.text.grammar.placing import (
     part,
     plausible,
     related,
+    row_in_place,
     said,
     sided_place,
     unsided_pair,
@@ -296,7 +297,7 @@ class Linker:
                 for owner in self.owners:
                     owner.containers[-1].append(node)
                 node.role = "container"
-            elif self._row_in_place(previous, node):
+            elif row_in_place(previous, node, self.owners):
                 node.role = "container"
                 for owner in self.owners:
                     owner.containers[-1].append(node)
@@ -340,11 +341,6 @@ class Linker:
         else:
             return
         node.role = "container"
-
-    def _row_in_place(self, previous: Node, node: Node) -> bool:
-        """Whether levels only tell where in a place: "the left paravertebral region at T8-T10"."""
-        row = is_level(previous.mention) and is_level(node.mention)
-        return row and bool(self.owners) and len(self.owners[0].containers[-1]) > 1
 
     def _usual_region(self, anchor: Node, node: Node) -> bool:
         """Whether a finding stands before a region that lies around its usual place."""
@@ -448,7 +444,9 @@ class Linker:
 
     def _subject(self, node: Node, previous: Node) -> None:
         """A finding behind an anatomical subject: "the left kidney shows a cyst"."""
-        links = node.links
+        links, anchor = node.links, self.anchor
+        if previous.role == "near" and "colon" in links and anchor and not anchor.finding:
+            previous = anchor  # "left breast, 5 cm from the nipple: mass"
         if links & {"colon", "has", "with"} and not previous.finding:
             place = self.refiner.concept(previous.mention.forms[0])
             own = "with" in links and change(previous, place, self.refiner) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.nodes import Node
+from textseg3d.text.grammar.nodes import Node, is_level
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Concept, Side
@@ -198,3 +198,9 @@ def made_part(node: Node, heading: Node, refiner: Refiner) -> bool:
     if forms:
         node.mention = replace(node.mention, forms=forms)
     return bool(forms)
+
+
+def row_in_place(previous: Node, node: Node, owners: Sequence[Node]) -> bool:
+    """Whether levels only tell where in a place: "the left paravertebral region at T8-T10"."""
+    row = is_level(previous.mention) and is_level(node.mention)
+    return row and bool(owners) and len(owners[0].containers[-1]) > 1
