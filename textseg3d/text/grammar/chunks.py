@@ -295,9 +295,10 @@ class _Chunker(Scopes):
             if described is not None and described.kind == "side":
                 self.pending.listed = True
                 return
-            word = following.value.surface.split(" ")[0] if following.kind == "mention" else ""
+            named = described if described is not None else following
+            word = named.value.surface.split(" ")[0] if named.kind == "mention" else ""
             other = word in ("left", "right") and word not in self.pending.sides
-            if other and self._shared_side(following):
+            if other and self._shared_side(named):
                 return
         self._connect(kind, at)
 

@@ -447,7 +447,8 @@ class Linker:
         links, anchor = node.links, self.anchor
         if previous.role == "near" and "colon" in links and anchor and not anchor.finding:
             previous = anchor  # "left breast, 5 cm from the nipple: mass"
-        if links & {"colon", "has", "with"} and not previous.finding:
+        level = not links and is_level(previous.mention)  # "L5-S1 left paracentral protrusion"
+        if (level or links & {"colon", "has", "with"}) and not previous.finding:
             place = self.refiner.concept(previous.mention.forms[0])
             own = "with" in links and change(previous, place, self.refiner) is not None
             if previous.role == "target":

@@ -42,6 +42,9 @@ _DIMENSIONS = frozenset(
 _NUMBERED = frozenset(("segment", "rib", "level", "station", "zone", "grade", "series", "image"))
 
 
+_YEAR = re.compile(r"(19|20)\d\d")
+
+
 class Quantity(NamedTuple):
     """A size or a volume in the text.
 
@@ -281,7 +284,8 @@ def find_quantities(tokens: Sequence[Token], at: int = 0) -> list[Quantity]:
         if not begins and token.kind == "word":
             begins = token.norm in ("half", "a", "an") or tables["word"].match(tokens, at)
         quantity = _read(tokens, at) if begins else None
-        if quantity is None:
+        year = quantity is not None and quantity.unit == "mm" and _YEAR.fullmatch(token.norm)
+        if quantity is None or (year and quantity.end > at + 2):  # "in 2019 to 9 mm"
             at += 1
             continue
         found.append(quantity)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.knowledge import normalise
 
 _SIDES = ("left", "right")
 _BETWEEN = frozenset(("filler", "determiner", "attr", "count", "order", "rank"))
@@ -45,9 +46,16 @@ def _named_again(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "its right counterpart" and "the right one shows" as the structure named before."""
     result = list(items)
     last: Item | None = None
+    finding: Item | None = None
     for at, item in enumerate(result):
         if item.kind == "mention" and not lexicon.is_finding(item.value):
             last = item
+        elif _finding(item, lexicon):
+            finding = item
+        sized = at > 0 and result[at - 1].kind == "size" and item.text.lower() in ("one", "another")
+        if sized and finding is not None and [i.kind for i in result[at + 1 : at + 2]] == ["in"]:
+            result[at] = replace(finding, text=item.text)  # "and a 15 mm one in the left lobe"
+            continue
         before = result[at - 1].kind if at else ""
         behind = result[at + 1].kind if at + 1 < len(result) else ""
         again = item.text.lower() in ("counterpart", "counterparts")
@@ -218,27 +226,65 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         item = items[at]
         result.append(item)
         at += 1
-        if not _finding(item, lexicon) or (item.kind == "mention" and item.value.sides):
-            continue
-        if len(result) > 1 and result[-2].kind == "side":
+        if item.kind not in ("mention", "generic") or (item.kind == "mention" and item.value.sides):
             continue
         end = at
         while end < len(items) and items[end].kind in _REPEATED:
             if items[end].kind == "mention" and lexicon.is_finding(items[end].value):
                 break
             end += 1
-        whole = end == len(items) or items[end].kind == "stop"
-        groups = _groups(items[at:end]) if whole else []
+        if end < len(items) and items[end].kind != "stop":
+            continue
+        before = [i for i in result[-3:-1] if i.kind in ("side", "mention")]
+        first = before[0] if before and before[0].kind == "side" else None
+        name, taken = [*before[1:], item], len(before)
+        if first is None and _own_side(item) is not None:
+            first, name, taken = Item("side", _own_side(item), ""), [_unsided(item, lexicon)], 0
+        if first is not None and first.value != "both":
+            groups = _groups([first, *items[at:end]])
+        else:
+            groups = _groups(items[at:end])
         placed = any(i.kind == "mention" for keys, _ in groups for i in keys)
-        if groups and (not placed or item.text.lower().endswith(("s", "ae"))):
-            result.pop()
+        if not _finding(item, lexicon):
+            if groups and first is not None and first.value != "both" and not placed:
+                sizes = [size for _, size in groups]
+                del result[-1 - taken :]
+                result += [Item("side", "both", "both"), *name, sizes[0]]
+                result += [one for size in sizes[1:] for one in (Item("and", None, "and"), size)]
+                at = end
+        elif groups and (not placed or item.text.lower().endswith(("s", "ae"))):
+            del result[-1 - taken :]
             for number, (keys, size) in enumerate(groups):
                 alone = keys[0].kind == "side" and not keys[1:]
                 place = [] if alone else [Item("in", None, "in"), *keys]
                 result += [Item("and", None, "and")] if number else []
-                result += [*(keys if alone else ()), item, size, *place]
+                result += [*(keys if alone else ()), *name, size, *place]
+            at = end
+        elif first is None and _on_both(items[at:end]):
+            result[-1:] = [Item("side", "both", "both"), item]
             at = end
     return result
+
+
+def _own_side(item: Item) -> str | None:
+    """The side inside a name: "right renal cyst"."""
+    side = item.value.forms[0].side if item.kind == "mention" else None
+    words = item.text.lower().split(" ")
+    return side if side in _SIDES and words[0] == side and words[1:] else None
+
+
+def _unsided(item: Item, lexicon: Lexicon) -> Item:
+    text = item.text.partition(" ")[2]
+    forms = lexicon.named(normalise(text))
+    return replace(item, value=item.value._replace(forms=forms), text=text) if forms else item
+
+
+def _on_both(items: Sequence[Item]) -> bool:
+    """Whether both sides are listed with no more than how it looks there: "R large, L small"."""
+    sides = [item.value for item in items if item.kind == "side"]
+    begins = bool(items) and items[0].kind in ("colon", "comma")
+    plain = all(i.kind in ("comma", "but", "colon", "filler", "attr", "side") for i in items)
+    return begins and plain and sorted(map(str, sides)) == ["left", "right"]
 
 
 def _groups(items: Sequence[Item]) -> list[tuple[list[Item], Item]]:

@@ -31,6 +31,7 @@ _NODES = frozenset(("neck", "cervical", "node", "nodes", "ln", "lns", "lymph"))
 _SIDES = frozenset(("left", "right", "l", "r", "lt", "rt", "bilateral", "both"))
 _ORDERED = frozenset(("rib", "ribs", "metatarsal", "metatarsals", "metacarpal", "metacarpals"))
 _ORDERED |= {"toe", "toes"}
+_FOUND = frozenset(("fracture", "fractures", "metastasis", "metastases", "lesion", "lesions"))
 
 
 def spelled_out(tokens: Sequence[Token]) -> list[Token]:
@@ -224,9 +225,12 @@ def _ordinals(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | Non
         return None
     side = [tokens[at + 3].norm] if sided else []
     one = head.removesuffix("s")
-    return at + 4 + sided, _joined(
-        tokens[at], [[*side, f"{n}{_ending(n)}", one] for n in range(low, high + 1)]
-    )
+    row = [[*side, f"{n}{_ending(n)}", one] for n in range(low, high + 1)]
+    end = at + 4 + sided
+    if end < len(tokens) and tokens[end].norm in _FOUND:  # "4th-7th rib fractures"
+        of = [tokens[end], _word(tokens[end], "of")]
+        return end + 1, [*of, *_joined(tokens[at], row)]
+    return end, _joined(tokens[at], row)
 
 
 def _counted_vertebrae(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:

@@ -25,6 +25,7 @@ def own_sizes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text with no sizes but those of what it names, one for each."""
     result = list(items)
     _over(result)
+    _most(result)
     _of_parts(result)
     _distances(result, lexicon)
     return _largest(result)
@@ -41,11 +42,23 @@ def _over(items: list[Item]) -> None:
             items[at] = replace(item, value=item.value._replace(bounds=(low, low)))
 
 
+def _most(items: list[Item]) -> None:
+    """Reads "11 mm max. thickness" as 11 mm, not as less."""
+    for at, item in enumerate(items[:-1]):
+        most = item.kind == "size" and item.text.lower().rstrip(".").endswith(("max", "maximum"))
+        if most and set(items[at + 1].text.lower().split(" ")) & _ALONG:
+            high = item.value.bounds[1]
+            items[at] = replace(item, value=item.value._replace(bounds=(high, high)))
+
+
 def _of_parts(items: list[Item]) -> None:
     """Leaves out "with a neck of 18 mm" and "with thickening of the fascia to 7 mm"."""
     for at, item in enumerate(items):
         if item.text.lower() == "narrowed" and [i.kind for i in items[at + 2 : at + 3]] == ["size"]:
             items[at + 2] = replace(items[at + 2], kind="filler", value=None)
+        part = item.text.lower() in _PARTS and at > 0 and items[at - 1].kind == "comma"
+        if part and [i.kind for i in items[at + 1 : at + 2]] == ["size"]:
+            blank(items, at, at + 2)  # "hernia, fat containing, neck 12 mm"
         if item.kind != "with":
             continue
         end = end_of(items, at)
