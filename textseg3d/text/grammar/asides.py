@@ -11,6 +11,7 @@ from textseg3d.text.grammar.lexicon import Lexicon
 _FED = ("fed by", "supplied by", "drained by", "draining into", "feeding from")
 _NAMES = ("mention", "generic", "tail")
 _EMPTY = ("filler", "unknown")
+_KEPT = (["loss"], ["preservation"], ["effacement"], ["absence"])
 _QUIET = ("filler", "determiner", "in", "side", "be", "unknown")
 
 
@@ -22,6 +23,8 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         named = any(i.kind in _NAMES for i in result[:at])
         if text in _FED and named:
             blank(result, at, end_of(result, at))
+        elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]][:1] in _KEPT:
+            blank(result, at, end_of(result, at))  # "with loss of the fatty hilum"
         elif text == "(":
             _bracketed(result, at)
             _placed(result, at, lexicon)

@@ -245,13 +245,21 @@ class _Chunker(Scopes):
         return self.lexicon.is_finding(following.value)
 
     def _on_comma(self, item: Item, at: int) -> None:
+        listed = self.items[at + 1 : at + 4] if not self.phrases else []
+        other = [i.value for i in listed if i.kind == "side" and i.value not in self.pending.sides]
+        if other and self.pending.sides and {i.kind for i in listed[:2]} <= {"attr", "side"}:
+            self.pending.listed = True  # "trace right, moderate left pleural effusion"
+            return
         self._connect(item.kind, at)
 
-    _on_with = _on_after = _on_has = _on_comma
+    def _on_with(self, item: Item, at: int) -> None:
+        self._connect(item.kind, at)
+
+    _on_after = _on_has = _on_with
 
     def _on_in(self, item: Item, at: int) -> None:
         before = [other.kind for other in self.items[max(0, at - 2) : at]]
-        following = self._next(at, ("filler", "attr", "determiner"))
+        following = self._next(at, ("filler", "attr", "determiner", "unknown"))
         own = following is not None and following.kind in ("mention", "generic", "tail")
         if own and before[-1:] == ["size"] and before[:1] != ["in"] and item.text.lower() == "of":
             kind = following.kind if following is not None else ""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.otherside import with_both_named
 from textseg3d.text.knowledge import normalise
 
 _SIDES = ("left", "right")
@@ -28,7 +29,7 @@ _REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
 
 def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text with its short ways of saying things spelled out."""
-    result = _named_again(items, lexicon)
+    result = _named_again(with_both_named(items, lexicon), lexicon)
     result = _alternatives(result, lexicon)
     result = _without_directions(result, lexicon)
     result = _moved_by(result, lexicon)
@@ -228,6 +229,8 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         at += 1
         if item.kind not in ("mention", "generic") or (item.kind == "mention" and item.value.sides):
             continue
+        if _finding(item, lexicon):
+            result = _sized_before(result, item)
         end = at
         while end < len(items) and items[end].kind in _REPEATED:
             if items[end].kind == "mention" and lexicon.is_finding(items[end].value):
@@ -264,6 +267,21 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[-1:] = [Item("side", "both", "both"), item]
             at = end
     return result
+
+
+def _sized_before(result: list[Item], item: Item) -> list[Item]:
+    """Reads "RLL 5 mm and LUL 7 mm nodules" as a nodule of each size in each of them."""
+    start = len(result) - 1
+    while start > 0 and result[start - 1].kind in ("mention", "side", "size", "and", "comma"):
+        start -= 1
+    groups = _groups(result[start:-1]) if item.text.lower().endswith("s") else []
+    if not groups or any(key[-1].kind != "mention" for key, _ in groups):
+        return result
+    made: list[Item] = []
+    for number, (key, size) in enumerate(groups):
+        made += [Item("and", None, "and")] if number else []
+        made += [item, size, Item("in", None, "in"), *key]
+    return [*result[:start], *made]
 
 
 def _own_side(item: Item) -> str | None:
