@@ -33,7 +33,7 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         elif text == "dome" and [i.text for i in result[at + 1 : at + 3]] == ["to", "neck"]:
             whole = at > 0 and result[at - 1].text.lower() == "from"
             blank(result, at, at if whole else at + 3)  # "dome-to-neck ratio 1.8"
-        elif item.kind == "neg_post" and named:
+        elif item.kind.startswith("neg_") and named:
             _not_then(result, at)
             _none_there(result, at)
         elif text == "involving" and named and _is_number(result[at + 1 : at + 2]):
@@ -93,8 +93,10 @@ def _none_there(items: list[Item], at: int) -> None:
     end = end_of(items, at)
     clause = items[at + 1 : end]
     begins = at > 0 and items[at - 1].kind in (*CLAUSE_ENDS, "and")
-    none = items[at].text.lower().split(" ")[0] == "none"
-    if begins and none and clause and all(i.kind in _QUIET for i in clause):
+    text = items[at].text.lower()
+    none = text.split(" ")[0] == "none"
+    whole = text.split(" ")[-1] in ("left", "right")  # "none left"
+    if begins and none and (clause or whole) and all(i.kind in _QUIET for i in clause):
         blank(items, at, end)
 
 

@@ -121,7 +121,8 @@ def _sided(own: Side | None, spot: Spot | None, name: str) -> tuple[Side | None,
     if spot is None:
         return own, None
     there = spot.side if spot.said else side_of_region(spot.concept)
-    if own is not None and not spot.said and spot.concept.side_rule == "paired":
+    narrower = there == "both"  # "both kidneys are normal but for a cyst on the left"
+    if own is not None and (narrower or not spot.said) and spot.concept.side_rule == "paired":
         spot = Spot(spot.concept, own, True)
     elif conflict(own, there):
         raise Contradiction(
