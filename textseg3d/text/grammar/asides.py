@@ -18,9 +18,10 @@ _QUIET = ("filler", "determiner", "in", "side", "be", "unknown")
 def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text without what only tells about its findings."""
     result = list(items)
+    named = False
     for at, item in enumerate(result):
         text = item.text.lower()
-        named = any(i.kind in _NAMES for i in result[:at])
+        named |= at > 0 and result[at - 1].kind in _NAMES
         if text in _FED and named:
             blank(result, at, end_of(result, at))
         elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]][:1] in _KEPT:

@@ -138,9 +138,9 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
         return True
     if not _dated(following):
         return False
-    later = [token.norm for token in tokens[end:]]  # "6 mm on 3 May, now 4 mm"
+    words = [token.norm for token in tokens[end:]]  # "6 mm on 3 May, now 4 mm"
     inside = inside and any(token.kind == "number" for token in tokens[:start])
-    return inside or not _TODAY.isdisjoint(later)
+    return inside or not _TODAY.isdisjoint(words)
 
 
 def _of_old(tokens: Sequence[Token], start: int) -> bool:

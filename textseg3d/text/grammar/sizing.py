@@ -10,7 +10,15 @@ from textseg3d.text.grammar.lexicon import Lexicon
 
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "order", "size", "side")
 _APART = ("from", "away from", "beyond", "off", "short of")
-_BEHIND = ("behind", "above", "below", "deep to", "superficial to", "distal to", "proximal to")
+_BEHIND: tuple[str, ...] = (
+    "behind",
+    "above",
+    "below",
+    "deep to",
+    "superficial to",
+    "distal to",
+    "proximal to",
+)
 _BEHIND += ("anterior to", "posterior to", "lateral to", "medial to", "caudal to", "cranial to")
 _BEHIND += ("inferior to", "superior to")
 _PARTS = ("neck", "orifice", "opening", "stalk", "pedicle", "lumen", "defect", "dome", "mouth")

@@ -145,9 +145,9 @@ def _there(items: list[Item], lexicon: Lexicon) -> list[Item]:
         text = item.text.lower()
         if item.kind == "stop":
             start = at + 1
-        clause = items[start:at]
-        named = [i for i in clause if i.kind == "mention"]
-        there = text.startswith(("there is", "there are", "there was")) and named
+        there = text.startswith(("there is", "there are", "there was"))
+        clause = items[start:at] if there else []
+        there &= any(i.kind == "mention" for i in clause)
         if (
             there and clause[0].kind == "in" and not any(_finding(i, lexicon) for i in clause)
         ) and (not {i.kind for i in clause} & {"comma", "but", "and", "or"}):
@@ -334,9 +334,11 @@ def _nothing(items: list[Item], lexicon: Lexicon) -> list[Item]:
     result: list[Item] = []
     for at, item in enumerate(items):
         result.append(item)
+        if item.kind != "attr":
+            continue
         before = [i for i in items[:at] if i.kind not in ("filler",)]
         after = items[at + 1 :]
-        if item.kind == "attr" and before and before[-1].text.lower() == "nothing":
+        if before and before[-1].text.lower() == "nothing":
             placed = len(after) > 1 and after[0].kind == "in"
             if (
                 placed
