@@ -127,7 +127,7 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
         changed = [at for at, token in enumerate(span) if token.norm in _CHANGES]
         if changed and any(token.kind == "number" for token in span[changed[0] :]):
             return True  # "decreased to 3.5 cm from 6 cm"
-    if _behind(tokens, start, _PAST | {"known"}, 4):
+    if _behind(tokens, start, _PAST | {"known", "measured"}, 4):
         later = tokens[end:]  # "…, now measures 9 mm"
         if any(token.norm in _TODAY for token in later):
             return any(token.kind == "number" for token in later)

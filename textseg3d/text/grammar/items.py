@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from textseg3d.text.grammar import canon
@@ -108,8 +109,19 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result.append(items[at])
             at += 1
         else:
-            result += shared
+            result = [*result[:-1], *_each_its_side([*result[-1:], *shared])]
             at = end
+    return result
+
+
+def _each_its_side(items: Sequence[Item]) -> list[Item]:
+    """A plural head shared by places of one side each: "right upper and left lower lobes"."""
+    result = list(items)
+    for at, (before, item) in enumerate(pairwise(items), 1):
+        one = before.kind == "side" and before.value in ("left", "right")
+        if one and item.kind == "mention" and item.value.forms[0].side == "both":
+            forms = tuple(form._replace(side=None) for form in item.value.forms)
+            result[at] = replace(item, value=item.value._replace(forms=forms))
     return result
 
 

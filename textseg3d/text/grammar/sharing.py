@@ -32,11 +32,30 @@ def distributed(targets: list[Node], refiner: Refiner) -> list[Node]:
         if _levels(result, node):
             result.append(node)
             continue
+        if not last.finding and node.finding and _headless(last):
+            result[-1] = _in_both(last, node)
+            continue
         if not last.finding and (same or last.mention.adjective or node.mention.plural):
             result[-1] = replace(node, before=[], containers=[[last]], words=_rest(node.words))
             last.role = "container"
         result.append(node)
     return result
+
+
+def _headless(place: Node) -> bool:
+    """Whether a place is named by the front of its name alone: the "middle" of "… lower lobe"."""
+    text, surface = place.mention.text.lower(), place.mention.surface
+    return " " in surface and not text.endswith(surface.split(" ")[-1])
+
+
+def _in_both(place: Node, node: Node) -> Node:
+    """Reads "right middle and lower lobe atelectasis" as the one finding of both lobes."""
+    place.role = "container"
+    own = replace(node, mention=node.before[0], before=[], words=Words(sides=node.words.sides))
+    node.containers += [[replace(place, words=Words(sides=place.words.sides))], [own]]
+    node.before, node.links, node.words.sides = [], {*place.links}, []
+    node.words.add(replace(place.words, sides=[]))
+    return node
 
 
 def _levels(listed: list[Node], node: Node) -> bool:

@@ -52,7 +52,7 @@ def tokenise(text: str) -> list[Token]:
     ['6', 'mm', 'nodule', ',', 'lt', '.', 'tumor']
     """
     tokens = []
-    text = text.replace("->", "→").replace("=>", "→")
+    text = re.sub(r"(?<=\d)·(?=\d)", ".", text.replace("->", "→").replace("=>", "→"))
     for sign, value in _FRACTIONS.items():
         text = re.sub(rf"(?<=\d)\s?{sign}", value, text).replace(sign, f"0{value}")
     for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text)):
