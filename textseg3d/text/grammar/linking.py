@@ -492,7 +492,7 @@ class Linker:
         first = self.refiner.concept(anchor.mention.forms[0])
         alike = form.side is None and not node.mention.plural
         alike |= node.mention.plural and first.category == one.category  # "… and cephalic veins"
-        paired = one.side_rule == "paired" and alike
+        paired = one.side_rule == "paired" and alike and form.side in (None, "both")
         bare = bare and paired and not node.mention.sides
         if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
             words.sides = list(sides)
