@@ -60,9 +60,25 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
         if named and _denied(result, end, spans[number + 1], lexicon):
             _as_subject(result, start, end)
             continue
-        for at in range(start, end):
+        for at in range(start if aside else _listed_from(result, spans, number, lexicon), end):
             result[at] = replace(result[at], kind="filler", value=None, text="")
     return result
+
+
+def _listed_from(
+    items: Sequence[Item], spans: Sequence[tuple[int, int]], number: int, lexicon: Lexicon
+) -> int:
+    """Where the list begins that a clause ends: "Liver, spleen and kidneys are normal"."""
+    if not any(item.kind == "be" for item in items[slice(*spans[number])]):
+        return spans[number][0]
+    while number > 0 and items[spans[number][0] - 1].text == ",":
+        before = items[slice(*spans[number - 1])]
+        kinds = {item.kind for item in before}
+        plain = "mention" in kinds and kinds <= {"mention", "side", "filler", "determiner", "and"}
+        if not plain or any(_finding(item, lexicon) for item in before):
+            break
+        number -= 1
+    return spans[number][0]
 
 
 def _beside_request(items: Sequence[Item], spans: Sequence[tuple[int, int]], number: int) -> bool:
