@@ -96,8 +96,8 @@ def table(out: Path, steps: int) -> list[str]:
             scores[variant] = {name: one["dice"]["mean"] for name, one in groups.items()}
     names = sorted({name for one in scores.values() for name in one})
     lines = [
-        f"{date.today()}; {steps} steps at 4 mm from scratch, seed 0, one seed per variant; Dice on "
-        "the four val scans, truth drawn by people.",
+        f"{date.today()}; {steps} steps at 4 mm from scratch, seed 0, one run per variant; Dice "
+        "on the four val scans, truth drawn by people.",
         "",
         "| | " + " | ".join(scores) + " |",
         "|---|" + "---|" * len(scores),
