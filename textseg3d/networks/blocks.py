@@ -31,6 +31,23 @@ class InstanceNorm(nn.Module):
         return nn.functional.group_norm(x, x.shape[1], self.weight, self.bias)
 
 
+class Convolution(nn.Conv3d):
+    """A 3×3×3 convolution whose weights get right gradients on maps of two planes, too.
+
+    There the bf16 gradient of the weights is wrong, up to NaN, with oneDNN 3.12 (torch 2.14) on
+    CPUs with AVX512-BF16 and without AMX: seen for inputs [1, C, 2, H, W] with C of 1 or 24 and
+    more. Such maps are small, so they are trained in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, D, H, W] → [B, out_channels, …]."""
+        exact = x.shape[2] == 2 and x.device.type == "cpu" and torch.is_grad_enabled()
+        if not exact:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
 class ResidualBlock(nn.Module):
     """Two 3×3×3 convolutions with instance norm and LeakyReLU(0.01), and a shortcut.
 
@@ -41,9 +58,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv1 = Convolution(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm1 = InstanceNorm(out_channels)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.conv2 = Convolution(out_channels, out_channels, 3, 1, 1, bias=False)
         self.norm2 = InstanceNorm(out_channels)
         shortcut: list[nn.Module] = []
         if stride > 1:

@@ -12,6 +12,10 @@ _FED = ("fed by", "supplied by", "drained by", "draining into", "feeding from")
 _NAMES = ("mention", "generic", "tail")
 _EMPTY = ("filler", "unknown")
 _KEPT = (["loss"], ["preservation"], ["effacement"], ["absence"])
+_SYMPTOMS = frozenset(("pain", "painful", "swelling", "swollen", "tender", "tenderness", "fever"))
+_SYMPTOMS |= {"cough", "fall", "fell", "trauma", "bleeding", "sciatica", "sciatic", "dimple"}
+_SYMPTOMS |= {"test", "vomiting", "weakness", "numbness", "punched", "hit", "kicked", "accident"}
+_SYMPTOMS |= {"headache", "jaundice", "dyspnea", "hematuria", "limp", "lump", "claudication"}
 _QUIET = ("filler", "determiner", "in", "side", "be", "unknown")
 
 
@@ -26,6 +30,10 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             blank(result, at, end_of(result, at))
         elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]][:1] in _KEPT:
             blank(result, at, end_of(result, at))  # "with loss of the fatty hilum"
+        elif text in ("left of", "right of") and [i.kind for i in result[at + 1 : at + 2]] == [
+            "size"
+        ]:
+            result[at] = Item("side", text.split(" ")[0], item.text)  # "on the left of up to 7 mm"
         elif text == "(":
             _bracketed(result, at)
             _placed(result, at, lexicon)
@@ -49,7 +57,22 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             behind = result[at + 1].kind if at + 1 < len(result) else "stop"
             if behind in ("near", "in", "comma", "stop"):
                 result[at] = replace(item, kind="unc_post")
+        elif item.kind == "question_mark":
+            _indication(result, at)
     return result
+
+
+def _indication(items: list[Item], at: int) -> None:
+    """Leaves out why something is looked for: "calf swelling, ?DVT", "fall, fracture?"."""
+    cut = at - 1
+    while cut >= 0 and items[cut].kind not in ("comma", "stop", "but"):
+        cut -= 1
+    start = cut - 1
+    while start >= 0 and items[start].kind != "stop":
+        start -= 1
+    words = {word for i in items[start + 1 : max(cut, 0)] for word in i.text.lower().split(" ")}
+    if cut > 0 and items[cut].kind == "comma" and words & _SYMPTOMS:
+        blank(items, start + 1, cut + 1)
 
 
 def _bracketed(items: list[Item], at: int) -> None:

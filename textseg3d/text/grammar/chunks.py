@@ -233,6 +233,8 @@ class _Chunker(Scopes):
         elif self.stranger and kind != "in":
             self.stranger = False
             self.links.discard("stranger")
+        if kind == "colon":  # "after a fall: no fracture"
+            self.links.discard("after")
         self.links.add(kind)
         self.connected = True
         self.be &= kind not in ("and", "but")

@@ -155,6 +155,8 @@ def _of_old(tokens: Sequence[Token], start: int) -> bool:
         return False
     if words[-1:] == [":"] and (words[1:2] == [":"] or _date(words)):
         return True  # "(2021: 5 mm)", "(05:40 h: 9 mm)"
+    if words[:1] == ["last"] and words[1:2] in (["year"], ["month"], ["week"], ["time"]):
+        return True
     return "ago" in words or any(_dated(words[place:]) for place in range(min(2, len(words))))
 
 

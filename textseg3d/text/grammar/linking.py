@@ -96,9 +96,10 @@ class Linker:
         doubted = all(node.uncertain and node.cued for node in denied)
         if not (self.closed or doubted) or subject[0].uncertain:
             return found
+        lies = any(plausible(node, one, self.refiner) for node in denied for one in subject)
         for node in denied:
-            lies = any(plausible(node, one, self.refiner) for one in subject)
             linked = bool(node.links & {"comma", "without"}) or doubted
+            linked |= node is not denied[0] and node.links <= {"or", "and"}
             linked |= not (node.links or self._abnormal(subject[0]) or self._abnormal(node))
             if not (node.finding and (node.negated or doubted) and lies and linked):
                 return found

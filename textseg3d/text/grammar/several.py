@@ -54,7 +54,7 @@ def _one(
     if None in (one.side, other.side) and refiner.related(first, second):
         return one if other.side is None else other  # "mass of lung, right lung"
     counted = refiner.tree.concept(one.concept).category in _COUNTED and not spread
-    if one.side != other.side and (counted or None in (one.side, other.side)):
+    if one.side != other.side and counted:
         return None
     if counted and not _in_common(first, second, refiner):
         return None
@@ -69,7 +69,8 @@ def alike(one: PromptTarget, other: PromptTarget) -> bool:
 
 def union(one: PromptTarget, other: PromptTarget) -> PromptTarget:
     """The first of two targets in the places of both, on the sides of both."""
-    side: Side | None = one.side if one.side == other.side else "both"
+    sides = {one.side, other.side} - {None}
+    side: Side | None = next(iter(sides)) if len(sides) == 1 else "both" if sides else None
     places = tuple(dict.fromkeys((*one.places, *other.places)))
     return replace(one.lying_in(places), side=side)
 
