@@ -16,6 +16,8 @@ _SYMPTOMS = frozenset(("pain", "painful", "swelling", "swollen", "tender", "tend
 _SYMPTOMS |= {"cough", "fall", "fell", "trauma", "bleeding", "sciatica", "sciatic", "dimple"}
 _SYMPTOMS |= {"test", "vomiting", "weakness", "numbness", "punched", "hit", "kicked", "accident"}
 _SYMPTOMS |= {"headache", "jaundice", "dyspnea", "hematuria", "limp", "lump", "claudication"}
+_ADVISED = ("advised", "recommended", "suggested", "planned", "requested", "scheduled", "awaited")
+_DONE = ("device", "postoperative")
 _QUIET = ("filler", "determiner", "in", "side", "be", "unknown")
 
 
@@ -28,7 +30,7 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         named |= at > 0 and result[at - 1].kind in _NAMES
         if text in _FED and named:
             blank(result, at, end_of(result, at))
-        elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]][:1] in _KEPT:
+        elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]] in _KEPT:
             blank(result, at, end_of(result, at))  # "with loss of the fatty hilum"
         elif text in ("left of", "right of") and [i.kind for i in result[at + 1 : at + 2]] == [
             "size"
@@ -59,6 +61,8 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
                 result[at] = replace(item, kind="unc_post")
         elif item.kind == "question_mark":
             _indication(result, at)
+        elif item.kind == "filler" and text.split(" ")[-1] in _ADVISED and named:
+            _to_do(result, at, lexicon)
     return result
 
 
@@ -73,6 +77,19 @@ def _indication(items: list[Item], at: int) -> None:
     words = {word for i in items[start + 1 : max(cut, 0)] for word in i.text.lower().split(" ")}
     if cut > 0 and items[cut].kind == "comma" and words & _SYMPTOMS:
         blank(items, start + 1, cut + 1)
+
+
+def _to_do(items: list[Item], at: int, lexicon: Lexicon) -> None:
+    """Leaves out the clause of what is to be done: "abscess of the liver, drainage advised"."""
+    start = at
+    while start > 0 and items[start - 1].kind not in CLAUSE_ENDS:
+        start -= 1
+    names = [item for item in items[start:at] if item.kind in _NAMES]
+    others = [item for item in items[:start] if item.kind in _NAMES]
+    concepts = [lexicon.tree.concept(i.value.forms[0].concept) for i in names if i.kind == "mention"]
+    done = len(concepts) == len(names) > 0 and all(c.category in _DONE for c in concepts)
+    if done and others:
+        blank(items, start, at)
 
 
 def _bracketed(items: list[Item], at: int) -> None:

@@ -33,6 +33,8 @@ _VAGUE = frozenset(
     ("lesion", "mass", "nodule", "tumor", "cancer", "structure", "organ", "infection")
 )
 _NODES = "lymph nodes"
+_LOCAL = frozenset(("mass", "cyst", "fluid", "hemorrhage", "calcification", "injury", "ischemia"))
+_LOCAL |= {"vascular lesion", "stone", "infection", "thrombus"}  # may lie on one side of an organ
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
 _LOOKS = frozenset(("enhancement", "hyperintensity", "hypointensity", "uptake", "signal"))
 _MASSES |= {"thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
@@ -333,7 +335,9 @@ def _finding(
     if form.side in ("left", "right") and side is None:
         side = form.side
     if concept.side_rule in ("unpaired", "midline") or concept.name == "midline shift":
-        side = None  # what is there once takes no side from its place
+        told = node.words.sides == [side] != ["both"] and not node.containers
+        if not (told and concept.category in _LOCAL):
+            side = None  # what is there once takes no side from its place
     checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)
     if conflict(form.side if form.source != "plural" else None, side):
         raise Contradiction(

@@ -140,6 +140,13 @@ def _finding(item: Item, lexicon: Lexicon) -> bool:
     )
 
 
+def _ill(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item is a finding that cannot be well; "the implant is intact"."""
+    if not _finding(item, lexicon) or item.kind != "mention":
+        return _finding(item, lexicon)
+    return lexicon.tree.concept(item.value.forms[0].concept).category != "device"
+
+
 def _spans(items: Sequence[Item]) -> list[tuple[int, int]]:
     """The clauses as (first, behind the last); "with no" and "and no" begin one, too."""
     spans, start = [], 0
@@ -170,7 +177,9 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
         clause = [i for i in clause if i.kind != "neg_attr" and i.text.lower() not in _UNCHANGED]
         return all(i.kind in _HARMLESS and not _finding(i, lexicon) for i in clause)
     named = [item for item in clause if item.kind in ("mention", "side")]
-    if not named or any(item.kind not in _HARMLESS or _finding(item, lexicon) for item in clause):
+    stated = any(item.kind == "be" for item in clause)
+    ill = _ill if stated else _finding
+    if not named or any(item.kind not in _HARMLESS or ill(item, lexicon) for item in clause):
         return False
     if any(
         item.kind == "attr" and not _well(item) and item.value[0] not in _MILD for item in clause

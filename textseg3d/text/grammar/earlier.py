@@ -49,6 +49,7 @@ _CHANGES = frozenset(
         "smaller",
     )
 )
+_RELATIVE = frozenset(("up", "down", "larger", "smaller"))
 _MONTHS = frozenset(("january", "february", "march", "april", "may", "june", "july", "august"))
 _MONTHS |= {"september", "october", "november", "december", "jan", "feb", "mar", "apr", "jun"}
 _MONTHS |= {"jul", "aug", "sep", "sept", "oct", "nov", "dec"}
@@ -91,7 +92,8 @@ def _behind(tokens: Sequence[Token], start: int, words: frozenset[str], reach: i
 
 def changed_before(tokens: Sequence[Token], start: int) -> bool:
     """Whether a number tells by how much something changed: "increased by 3 mm"."""
-    return _behind(tokens, start, _CHANGES, 3)
+    told = tokens[start].norm == "from" and _behind(tokens, start, _CHANGES - _RELATIVE, 10)
+    return told or _behind(tokens, start, _CHANGES, 3)  # "increase in size of the nodule from …"
 
 
 def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:

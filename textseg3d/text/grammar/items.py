@@ -228,7 +228,8 @@ def _spelled_out(
     head: Match = group[-1].value
     if lexicon.is_finding(head) and not all(map(_orders, _members(group))):
         listed = all(item.kind == "attr" for item in _members(group))
-        if not listed or not canon.is_plural(head.surface.split(" ")[-1]):
+        several = canon.is_plural(head.surface.split(" ")[-1]) and listed
+        if not several and "lumen" not in head.surface.split(" "):  # "true and false lumen"
             return None  # "lytic and sclerotic lesions" are of two kinds
     words = unsided(head.surface).split(" ")
     for first in range(1, len(words)):
@@ -264,7 +265,11 @@ def _with_head(
             result += [] if sided or named else lead
             sided = False
         if member:
-            first, _, noun = normalise(item.text).partition(" ")  # "upper pole and lower pole of"
+            words = normalise(item.text)
+            if unsided(words) != words:  # "right hilar and subcarinal nodes"
+                result.append(Item("side", words.split(" ")[0], words.split(" ")[0]))
+                words = unsided(words)
+            first, _, noun = words.partition(" ")  # "upper pole and lower pole of"
             name = f"{first} {rest}" if rest.startswith(noun) else f"{first} {noun} {rest}"
             forms = lexicon.get(name) or lexicon.named(name)
             if not forms or (lexicon.is_finding(head) and not _of_kind(forms, lexicon)):

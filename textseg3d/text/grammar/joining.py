@@ -13,6 +13,7 @@ _LEVELS = re.compile(r"[lctsd]|th")
 _VERTEBRA = re.compile(r"[ctl](\d{1,2})")
 _UNITS = ("mm", "cm", "x", "-", "ml")
 _WANTING = ("need", "want", "would", "am", "have", "only", "require", "wish", "like")
+_ON_BOTH = ("bihilar", "bifrontal", "bitemporal", "biparietal", "bioccipital")
 _CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -28,6 +29,8 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             kept.append(token._replace(norm="gland"))  # "submandibular gl."
         elif token.norm == "#" and (after is None or after.kind == "word"):
             kept.append(token._replace(kind="word", norm="fracture"))
+        elif token.norm in _ON_BOTH:
+            kept += [token._replace(norm="bilateral"), token._replace(norm=token.norm[2:])]
         elif token.norm.endswith(("n't", "n’t")):
             verb = _CONTRACTED.get(token.norm[:-3], token.norm[:-3])
             kept += [token._replace(norm=verb), token._replace(norm="not")]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from textseg3d.text.grammar import placing
 from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
+from textseg3d.text.grammar.oneside import with_told_side
 from textseg3d.text.grammar.parts import abnormal
 from textseg3d.text.grammar.placing import (
     again,
@@ -20,6 +21,7 @@ from textseg3d.text.grammar.placing import (
     made_of,
     made_part,
     more_denied,
+    narrow,
     part,
     plausible,
     related,
@@ -28,6 +30,7 @@ from textseg3d.text.grammar.placing import (
     sided_place,
     unsided_pair,
     usual,
+    usual_region,
 )
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.grammar.sharing import distributed
@@ -80,6 +83,7 @@ class Linker:
             targets = [replace(node, role="target") for node in self.nodes if node.finding]
         found = [node for node in distributed(targets, self.refiner) if node.role == "target"]
         found = self._without_subject(found)
+        with_told_side(found, self.refiner)
         for node in found:
             node.words.denied &= self.closed or any(other.negated for other in found)
         return [node for node in found if not is_artifact(node)] or found
@@ -117,7 +121,10 @@ class Linker:
         """The nodes without what only says since when: "sternal wires after bypass surgery"."""
         kept: list[Node] = []
         past = False
-        for node in self._without_operations():
+        left = self._without_operations()
+        if left is not self.nodes and "without" in left[0].links:
+            left[0].negated = True  # "status post nephrectomy without residual mass"
+        for node in left:
             more = past and node.links in ({"and"}, {"or"}, {"in"})
             past = more or (node.finding and "after" in node.links)
             if not past:
@@ -314,6 +321,9 @@ class Linker:
                 anchor.words.sides = anchor.words.sides or node.words.sides
                 node.words.sides = []
                 return
+            if not links and is_level(anchor.mention) and node.words.sides:
+                narrow(anchor, node, self.refiner, swap=True)  # "L4 left pedicle"
+                return
             region = is_region(anchor, node, self.refiner)
             region |= unsided_pair(anchor, self.refiner) and (
                 not links or part(anchor, node, self.refiner)
@@ -325,7 +335,7 @@ class Linker:
             alone = not links or (links == {"comma"} and not node.words.sides)
             alone &= not links or self.refiner.concept(node.mention.forms[0]).category not in _TREES
             if alone and related(anchor, node, self.refiner) and not anchor.before:
-                self._narrow(anchor, node)
+                narrow(anchor, node, self.refiner)
             return
         elif anchor.finding and self._placeless(anchor) and previous is anchor:
             region = self.closed and is_region(anchor, node, self.refiner)
@@ -333,7 +343,7 @@ class Linker:
                 region
                 or plausible(anchor, node, self.refiner)
                 or (node is self.nodes[-1] and in_limb(anchor, node, self.refiner))
-                or (links == {"comma"} and self._usual_region(anchor, node))
+                or (links == {"comma"} and usual_region(anchor, node, self.refiner))
                 or (links == {"comma"} and sided_place(anchor, node, self.nodes, self.refiner))
             )
             if not links or (links <= {"comma", "colon"} and likely):
@@ -342,19 +352,6 @@ class Linker:
         else:
             return
         node.role = "container"
-
-    def _usual_region(self, anchor: Node, node: Node) -> bool:
-        """Whether a finding stands before a region that lies around its usual place."""
-        forms = anchor.mention.forms
-        sided = said(node) in ("left", "right") and said(anchor) is None
-        if not (forms and sided and is_region(anchor, node, self.refiner)):
-            return False
-        tree, own = self.refiner.tree, self.refiner.concept(forms[0])
-        region = self.refiner.concept(node.mention.forms[0])
-        usual = [tree.concept(name) for name in own.containers if name in tree]
-        return own.side_rule == "any" and any(
-            self.refiner.narrower(place, region) or place.region == region.region for place in usual
-        )
 
     def _placeless(self, anchor: Node) -> bool:
         """Whether no place of a finding was named, save in a heading ("Lungs: nodule LLL")."""
@@ -436,6 +433,10 @@ class Linker:
     def _headed(self, node: Node, previous: Node) -> None:
         """Reads "left lower lobe, 5 mm nodule" as a place and what is found there."""
         alone = len(self.nodes) == 2 and node.links == {"comma"} and not previous.finding
+        if alone and is_level(previous.mention) and "in" in previous.links:
+            node.links = {"colon"}  # "At S2 on the left, a cyst"
+            node.words.sides, previous.words.sides = node.words.sides or previous.words.sides, []
+            return
         told = node.before or node.words.sides or previous.negated
         if not alone or told or not node.mention.forms:
             return
@@ -474,15 +475,6 @@ class Linker:
                 return
             one.role = "container"
             node.containers.append([one])
-
-    def _narrow(self, anchor: Node, node: Node) -> None:
-        """Reads "left lung, lower lobe" as the lobe of that lung."""
-        node.role = "container"
-        concept = self.refiner.concept(node.mention.forms[0])
-        if self.refiner.narrower(concept, self.refiner.concept(anchor.mention.forms[0])):
-            anchor.mention, node.mention = node.mention, anchor.mention
-            node.words, anchor.words = anchor.words, node.words
-        anchor.containers.append([node])
 
     def _shared_side(self, anchor: Node, node: Node) -> None:
         """Reads "right putamen and globus pallidus" as the right one of both."""

@@ -162,6 +162,30 @@ def sided_place(anchor: Node, node: Node, nodes: Sequence[Node], refiner: Refine
     return near and said(node) in ("left", "right") and not node.mention.adjective
 
 
+def usual_region(anchor: Node, node: Node, refiner: Refiner) -> bool:
+    """Whether a finding stands before a region that lies around its usual place."""
+    forms = anchor.mention.forms
+    sided = said(node) in ("left", "right") and said(anchor) is None
+    if not (forms and sided and is_region(anchor, node, refiner)):
+        return False
+    tree, own = refiner.tree, refiner.concept(forms[0])
+    region = refiner.concept(node.mention.forms[0])
+    usual_ones = [tree.concept(name) for name in own.containers if name in tree]
+    return own.side_rule == "any" and any(
+        refiner.narrower(place, region) or place.region == region.region for place in usual_ones
+    )
+
+
+def narrow(anchor: Node, node: Node, refiner: Refiner, *, swap: bool = False) -> None:
+    """Reads "left lung, lower lobe" as the lobe of that lung; ``swap``: the second is the part."""
+    node.role = "container"
+    concept = refiner.concept(node.mention.forms[0])
+    if swap or refiner.narrower(concept, refiner.concept(anchor.mention.forms[0])):
+        anchor.mention, node.mention = node.mention, anchor.mention
+        node.words, anchor.words = anchor.words, node.words
+    anchor.containers.append([node])
+
+
 def part(one: Node, other: Node, refiner: Refiner) -> bool:
     """Whether one structure is a part of another: "greater tuberosity, right humerus"."""
     inner, outer = (refiner.concept(node.mention.forms[0]) for node in (one, other))

@@ -217,7 +217,12 @@ class Refiner:
         """A place and what it is a piece of: a lobe of an organ, but not an organ of a region."""
         wholes = [self.tree.concept(name) for name in self.family(place)[1:8]]
         sort = _SORTS.get(place.category, place.category)
-        alike = [c for c in wholes if _SORTS.get(c.category, c.category) == sort != "region"]
+        alike = [
+            c
+            for c in wholes
+            if (_SORTS.get(c.category, c.category) == sort != "region")
+            or place.name.endswith(f" {c.name}")  # "anterior mediastinum"
+        ]
         barred = {"body"} if place.region in ("upper limb", "lower limb") else {"body", "veins"}
         aortic = "aort" in place.name  # an artery is no piece of the aorta that it comes from
         return [
@@ -367,7 +372,7 @@ class Refiner:
                 lies = outer.concept.side_rule == "paired" or inner.concept.side_rule == "paired"
                 if not inner.said and lies and outer.said:
                     side, said = outer.side, True
-                elif outer.said and conflict(inner.side, outer.side):
+                elif outer.said and outer.side != "both" and conflict(inner.side, outer.side):
                     raise Contradiction(
                         f"{inner.concept.name!r} is said to be {inner.side} and "
                         f"{outer.concept.name!r} {outer.side}; name one side"

@@ -89,7 +89,8 @@ def _before_a_procedure(items: list[Item]) -> list[Item]:
         if item.kind == "filler" and item.text.lower() in ("before", "prior to", "ahead of"):
             end = end_of(items, at + 1, (*CLAUSE_ENDS, "colon", "and"))
             if all(i.kind in ("tail", "attr", *_LOOSE) for i in items[at + 1 : end]):
-                blank(items, at, end)
+                colon = items[end : end + 1] and items[end].kind == "colon"
+                blank(items, at, end + 1 if colon and not _named(items[:at]) else end)
     return items
 
 
@@ -185,6 +186,7 @@ def _missing(items: list[Item]) -> list[Item]:
             blank(items, at, at + 2)
         elif following.kind == "in" and following.text.lower() in ("from", "in"):
             end = end_of(items, at)
+            end = next((n for n in range(at, end) if items[n].kind == "colon"), end)
             if _STORES & {word for i in items[at:end] for word in i.text.lower().split(" ")}:
                 blank(items, at, end)
     return items

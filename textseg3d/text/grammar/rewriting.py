@@ -227,7 +227,8 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         item = items[at]
         result.append(item)
         at += 1
-        if item.kind not in ("mention", "generic") or (item.kind == "mention" and item.value.sides):
+        own = item.value.sides if item.kind == "mention" else ()
+        if item.kind not in ("mention", "generic") or (own and not _finding(item, lexicon)):
             continue
         if _finding(item, lexicon):
             result = _sized_before(result, item)
@@ -240,7 +241,14 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             continue
         before = [i for i in result[-3:-1] if i.kind in ("side", "mention")]
         first = before[0] if before and before[0].kind == "side" else None
-        name, taken = [*before[1:], item], len(before)
+        name, taken = [*before[1:], item], 0
+        if before:  # with what stands between them
+            taken = next(n for n in (2, 1) if result[-1 - n :][:1] == before[:1])
+        if first is None and len(own) == 1 and own[0] in _SIDES:  # "cyst right kidney"
+            plain = replace(item, value=item.value._replace(sides=()))
+            first, name, taken = Item("side", own[0], ""), [plain], 0
+        elif own:
+            continue
         if first is None and _own_side(item) is not None:
             first, name, taken = Item("side", _own_side(item), ""), [_unsided(item, lexicon)], 0
         if first is not None and first.value != "both":
@@ -255,7 +263,9 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
                 result += [Item("side", "both", "both"), *name, sizes[0]]
                 result += [one for size in sizes[1:] for one in (Item("and", None, "and"), size)]
                 at = end
-        elif groups and (not placed or item.text.lower().endswith(("s", "ae"))):
+        elif groups and (
+            not placed or item.text.lower().endswith(("s", "ae")) or all(map(_sided, groups))
+        ):
             del result[-1 - taken :]
             for number, (keys, size) in enumerate(groups):
                 alone = keys[0].kind == "side" and not keys[1:]
@@ -284,17 +294,28 @@ def _sized_before(result: list[Item], item: Item) -> list[Item]:
     return [*result[:start], *made]
 
 
+def _sided(group: tuple[list[Item], Item]) -> bool:
+    """Whether a place lies on one side: the "LUL" of "nodule LUL 5 mm, RLL 8 mm"."""
+    place = group[0][-1]
+    if place.kind == "side":
+        return place.value in _SIDES
+    return len(group[0]) > 1 or place.value.forms[0].side in _SIDES or bool(place.value.sides)
+
+
 def _own_side(item: Item) -> str | None:
-    """The side inside a name: "right renal cyst"."""
+    """The side inside a name: "right renal cyst", "cyst right kidney"."""
     side = item.value.forms[0].side if item.kind == "mention" else None
     words = item.text.lower().split(" ")
-    return side if side in _SIDES and words[0] == side and words[1:] else None
+    return side if side in _SIDES and side in words and words[1:] else None
 
 
 def _unsided(item: Item, lexicon: Lexicon) -> Item:
-    text = item.text.partition(" ")[2]
-    forms = lexicon.named(normalise(text))
-    return replace(item, value=item.value._replace(forms=forms), text=text) if forms else item
+    """The item without the side inside its name."""
+    words = [word for word in item.text.split(" ") if word.lower() not in _SIDES]
+    text = " ".join(words)
+    own = tuple(form._replace(side=None) for form in item.value.forms)
+    forms = lexicon.named(normalise(text)) or own
+    return replace(item, value=item.value._replace(forms=forms), text=text)
 
 
 def _on_both(items: Sequence[Item]) -> bool:

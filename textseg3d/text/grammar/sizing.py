@@ -21,6 +21,7 @@ _BEHIND: tuple[str, ...] = (
 )
 _BEHIND += ("anterior to", "posterior to", "lateral to", "medial to", "caudal to", "cranial to")
 _BEHIND += ("inferior to", "superior to")
+_OPENINGS = ("neck", "orifice", "opening", "defect", "stalk", "pedicle")
 _PARTS = ("neck", "orifice", "opening", "stalk", "pedicle", "lumen", "defect", "dome", "mouth")
 _GROWN = ("thickening", "widening", "narrowing", "distension", "distention")
 _EXTENDING = ("extending", "extends", "extend", "stretching", "spreading", "running")
@@ -67,6 +68,9 @@ def _of_parts(items: list[Item]) -> None:
         part = item.text.lower() in _PARTS and at > 0 and items[at - 1].kind == "comma"
         if part and [i.kind for i in items[at + 1 : at + 2]] == ["size"]:
             blank(items, at, at + 2)  # "hernia, fat containing, neck 12 mm"
+        following = items[at + 1].text.lower() if at + 1 < len(items) else ""
+        if item.kind == "size" and following in _OPENINGS and _mentioned(items, at):
+            blank(items, at, at + 2)  # "hernia, 2 cm neck"
         if item.kind != "with":
             continue
         end = end_of(items, at)
@@ -80,6 +84,12 @@ def _of_parts(items: list[Item]) -> None:
         between = items[behind[0] + 1 : size] if size is not None else []
         if size is not None and all(i.kind in ("in", "filler", "unknown") for i in between):
             blank(items, at, size + 1)
+
+
+def _mentioned(items: Sequence[Item], at: int) -> bool:
+    """Whether the item before a size, or before a comma or "with" there, is a name."""
+    before = [item for item in items[:at] if item.kind not in ("comma", "with", "determiner", "size")]
+    return bool(before) and before[-1].kind == "mention"
 
 
 def _distances(items: list[Item], lexicon: Lexicon) -> None:
