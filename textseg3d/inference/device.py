@@ -189,9 +189,17 @@ def tune_process() -> None:
     buffers instead of giving them back after every layer (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD), in
     one arena for all threads (M_ARENA_MAX), since the others give back what is freed last. A thread
     that comes back from numpy, torch or a decoder does not wait 5 ms for one that runs Python.
+    nibabel comes without its way to read DICOM headers inside NIfTI, which we do not use and which
+    takes half of its import.
     """
     import torch
 
+    if "nibabel" not in sys.modules and "pydicom" not in sys.modules:
+        sys.modules["pydicom"] = None  # type: ignore[assignment]
+        try:
+            import nibabel  # noqa: F401
+        finally:
+            del sys.modules["pydicom"]
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(physical_cores())
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -87,6 +87,7 @@ class Vocabulary:
         tree: KnowledgeTree | None = None,
         wordings: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        from textseg3d.text.grammar.lexicon import lexicon_of
         from textseg3d.text.knowledge.own import with_own_words
 
         given = tuple(names)
@@ -94,6 +95,7 @@ class Vocabulary:
         self.names = tuple(name for name in given if name != ANYTHING)
         self.wordings = dict(wordings or {})
         self.tree = with_own_words(self.wordings) if tree is None else tree
+        lexicon_of(self.tree)  # kept on disk with the names that are looked up here
         self._by_text = {normalise_text(name): name for name in self.names}
         for name, texts in self.wordings.items():
             for text in texts:

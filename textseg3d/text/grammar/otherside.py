@@ -11,6 +11,10 @@ from textseg3d.text.grammar.lexicon import Lexicon
 
 _OPPOSITE = {"left": "right", "right": "left"}
 _DENYING = ("neg_pre", "neg_post", "neg_any", "neg_attr")
+_DOING = ("persists", "remains", "remained", "persisted", "measures", "shows", "appears")
+_COMPARED = ("larger", "smaller", "bigger", "less", "more", "worse", "better")
+_WELL = ("clear", "normal", "unremarkable", "intact", "spared", "unaffected", "preserved", "limits")
+_WELL += ("uninvolved", "healthy", "patent", "fine", "negative", "absent", "free")
 _SEPARATING = ("and", "but", "comma", "exclude")
 
 
@@ -46,13 +50,32 @@ def _apart(items: list[Item], lexicon: Lexicon) -> list[Item]:
     named = [
         [i for i in part if i.kind in ("mention", "generic", "tail")] for part in (before, after)
     ]
-    if denied[0] == denied[1] or bool(named[0]) == bool(named[1]):
+    if bool(named[0]) == bool(named[1]):
+        return items
+    if denied[0] == denied[1] and not (named[0] and not denied[0] and _of_the_other(after)):
         return items
     if named[0]:
         after = _told(after, findings[0], _place(before))
     else:
         before = [*before, findings[0]]
     return [*before, Item("stop", None, "."), *after]
+
+
+def _of_the_other(items: Sequence[Item]) -> bool:
+    """Whether a clause tells how the other one does: "the right one is unchanged"."""
+    at = next(at for at, item in enumerate(items) if item.kind == "side")
+    if any(item.kind not in ("filler", "determiner") for item in items[:at]):
+        return False
+    behind = items[at + 1 :]
+    one = bool(behind) and behind[0].text.lower() == "one"
+    rest = [item for item in behind[one:] if item.kind != "filler"]
+    if not rest or any(item.kind in ("near", "compare", "with", "without") for item in rest):
+        return False
+    if any(item.text.lower().split(" ")[-1] in _WELL for item in rest):
+        return False  # "pneumothorax on the left, the right is clear"
+    verb = rest[0].kind in ("be", "has", "change") or rest[0].text.lower() in _DOING
+    told = rest[0].kind in ("attr", "size") or rest[0].text.lower() in _COMPARED
+    return verb or (one and told) or rest[0].text.lower().startswith(("has ", "is "))
 
 
 def _is_finding(item: Item, lexicon: Lexicon) -> bool:
