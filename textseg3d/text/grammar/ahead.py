@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.parts import Phrase
 
 _TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
@@ -21,10 +22,12 @@ class Ahead:
     Attributes:
         items: the items.
         phrases: the phrases read so far.
+        lexicon: what names mean.
     """
 
     items: list[Item]
     phrases: list[Phrase]
+    lexicon: Lexicon
 
     def _next(self, at: int, skip: Sequence[str]) -> Item | None:
         for item in self.items[at + 1 :]:
@@ -38,6 +41,14 @@ class Ahead:
                 return True
             if item.kind == "but":
                 return False
+        return False
+
+    def _finding_follows(self, at: int) -> bool:
+        for item in self.items[at + 1 :]:
+            if item.kind in ("generic", "tail"):
+                return True
+            if item.kind == "mention" and self.lexicon.is_finding(item.value):
+                return True
         return False
 
     def _only_size_follows(self, at: int) -> bool:

@@ -37,7 +37,7 @@ _LOCAL = frozenset(("mass", "cyst", "fluid", "hemorrhage", "calcification", "inj
 _LOCAL |= {"vascular lesion", "stone", "infection", "thrombus"}  # may lie on one side of an organ
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
 _LOOKS = frozenset(("enhancement", "hyperintensity", "hypointensity", "uptake", "signal"))
-_MASSES |= {"thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
+_MASSES |= {"hemorrhage", "haemorrhage", "thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
 
 
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
@@ -53,6 +53,8 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
         return targets_of(meant, refiner)
     sides: Sequence[Side] = node.words.sides
     spots = _container_spots(node, refiner)
+    if [spot.side for spot in spots] == ["both"] and _of_joints(node, spots[0]):
+        spots = [replace(spots[0], said=True)]  # "chondrocalcinosis of the knees"
     if node.before and sides and _takes_side(node, refiner):
         sides = ()
     name = node.mention.surface
@@ -85,6 +87,12 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
     reading.containers += node.containers if not reading.before else []
     reading.words.add(node.words)
     return targets_of(reading, refiner)
+
+
+def _of_joints(node: Node, spot: Spot) -> bool:
+    """Whether a finding is said to lie in the joints or bones of limbs on both sides."""
+    placed = len(node.containers) == 1 and "in" in node.containers[0][0].links and not node.before
+    return placed and spot.concept.region in ("upper limb", "lower limb")
 
 
 def _meant(node: Node, refiner: Refiner) -> Node | None:

@@ -193,7 +193,8 @@ class Linker:
             around = "around" in links or (
                 "beside" in links and self._placeless(anchor) and usual(anchor, node, self.refiner)
             )
-            if around and anchor.finding and not (anchor.words.sides or anchor.containers):
+            free = anchor.finding or unsided_pair(anchor, self.refiner)
+            if around and free and not (anchor.words.sides or anchor.containers):
                 own = [*node.mention.sides, *(f.side for f in node.mention.forms[:1])]
                 own = [side for side in own if side in ("left", "right")]
                 anchor.words.sides = [*(node.words.sides or own)]  # "fluid around the left kidney"
@@ -408,6 +409,7 @@ class Linker:
             if not (listed and target.finding == anchor.finding and bare(target)):
                 break
             near = is_region(target, node, self.refiner) or plausible(target, node, self.refiner)
+            near |= node.words.sides != [] and not plausible(anchor, node, self.refiner)
             if target.finding and not near:
                 break  # "left-sided IVC and retroaortic course of the renal vein"
             owners.append(target)

@@ -29,6 +29,7 @@ _UNWANTED = frozenset(("interest", "use", "relevance", "importance", "concern", 
 _STORES = frozenset(("set", "dataset", "list", "annotation", "annotations", "labels", "masks"))
 _STORES |= {"segmentation", "export", "file", "files", "folder", "batch", "output", "labelmap"}
 _STORES |= {"results", "result", "delivery", "atlas", "database", "collection", "map"}
+_NEEDED = ("needed", "required", "wanted", "necessary", "requested", "relevant", "asked", "of interest")
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "side")
 _UNITS = frozenset(("years", "year", "months", "month", "weeks", "week", "days", "day", "hours"))
 _TIMES = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))
@@ -171,8 +172,21 @@ def _set_aside(items: list[Item]) -> list[Item]:
         spares &= first.text.lower() in ("do", "not", "please do", "do not") and not _named(clause)
         if (skips or spares) and _named(items[end:]) and not _named(items[:start]):
             blank(items, start, end + 1)
+        _not_needed(items, start, end)
         start = end + 1
     return items
+
+
+def _not_needed(items: list[Item], start: int, end: int) -> None:
+    """Leaves out the clause "spleen not required" beside what is asked for."""
+    for at in range(start, end - 1):
+        refused = items[at].kind == "neg_attr" and items[at].text.lower().split(" ")[-1] == "not"
+        if not (refused and items[at + 1].text.lower() in _NEEDED):
+            continue
+        if _named(items[start:at]) and _named([*items[:start], *items[end:]]):
+            blank(items, start, end)
+        else:
+            items[at] = replace(items[at], kind="neg_post")
 
 
 def _missing(items: list[Item]) -> list[Item]:

@@ -216,7 +216,8 @@ class Scopes(Ahead, ABC):
         self.question = True
 
     def _on_question_mark(self, item: Item, at: int) -> None:
-        if self._name_follows(at):
+        told = bool(self.phrases) and self.phrases[-1].finding  # "polyp? ascending colon"
+        if self._name_follows(at) and not (told and not self._finding_follows(at)):
             self._on_unc_pre(item, at)
         elif not self.question and not any(_asks(item) for item in self.items):
             self._flush(final=True)
