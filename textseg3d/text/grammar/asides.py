@@ -86,7 +86,9 @@ def _to_do(items: list[Item], at: int, lexicon: Lexicon) -> None:
         start -= 1
     names = [item for item in items[start:at] if item.kind in _NAMES]
     others = [item for item in items[:start] if item.kind in _NAMES]
-    concepts = [lexicon.tree.concept(i.value.forms[0].concept) for i in names if i.kind == "mention"]
+    concepts = [
+        lexicon.tree.concept(i.value.forms[0].concept) for i in names if i.kind == "mention"
+    ]
     done = len(concepts) == len(names) > 0 and all(c.category in _DONE for c in concepts)
     if done and others:
         blank(items, start, at)

@@ -37,7 +37,16 @@ _LOCAL = frozenset(("mass", "cyst", "fluid", "hemorrhage", "calcification", "inj
 _LOCAL |= {"vascular lesion", "stone", "infection", "thrombus"}  # may lie on one side of an organ
 _MASSES = frozenset(("lesion", "mass", "nodule", "collection", "tumor", "cyst", "opacity"))
 _LOOKS = frozenset(("enhancement", "hyperintensity", "hypointensity", "uptake", "signal"))
-_MASSES |= {"hemorrhage", "haemorrhage", "thickening", "swelling", "dilatation", "stenosis", "consolidation", "infiltrate"}
+_MASSES |= {
+    "hemorrhage",
+    "haemorrhage",
+    "thickening",
+    "swelling",
+    "dilatation",
+    "stenosis",
+    "consolidation",
+    "infiltrate",
+}
 
 
 def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
@@ -92,7 +101,8 @@ def targets_of(node: Node, refiner: Refiner) -> list[PromptTarget]:
 def _of_joints(node: Node, spot: Spot) -> bool:
     """Whether a finding is said to lie in the joints or bones of limbs on both sides."""
     placed = len(node.containers) == 1 and "in" in node.containers[0][0].links and not node.before
-    return placed and spot.concept.region in ("upper limb", "lower limb")
+    limb = spot.concept.region in ("upper limb", "lower limb") or spot.concept.name == "hip bone"
+    return placed and limb
 
 
 def _meant(node: Node, refiner: Refiner) -> Node | None:

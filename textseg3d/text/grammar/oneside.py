@@ -24,7 +24,8 @@ def with_told_side(found: Sequence[Node], refiner: Refiner) -> None:
     for one, node in pairwise(found):
         if not (one.finding and node.finding and one.negated == node.negated):
             continue
-        if node.links not in _JOINED or not _placeless(node) or not node.mention.forms:
+        joined = node.links in _JOINED or (node.negated and node.links == {"or"})
+        if not joined or not _placeless(node) or not node.mention.forms:
             continue
         own = refiner.concept(node.mention.forms[0])
         side = _adjective(one) if node.links != {"comma"} else None
@@ -42,12 +43,14 @@ def with_told_side(found: Sequence[Node], refiner: Refiner) -> None:
 
 def _placeless(node: Node) -> bool:
     bare = not (node.words.sides or node.before or node.containers or node.near)
-    return bare and said(node) is None and not node.mention.plural
+    return bare and said(node) is None
 
 
 def _adjective(node: Node) -> Side | None:
     """The side that stands before a finding: "left hydronephrosis"."""
-    named = [side for m in node.before for side in (*m.sides, m.forms[0].side) if side is not None]
+    mentions = (*node.before, node.mention)
+    said_by = [side for m in mentions for side in (*m.sides, *(f.side for f in m.forms[:1]))]
+    named = [side for side in said_by if side is not None]
     sides = node.words.sides or named
     alone = len(sides) == 1 and sides[0] in ("left", "right") and not node.words.trailing
     return sides[0] if alone and not node.containers else None

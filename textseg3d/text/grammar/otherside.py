@@ -13,8 +13,10 @@ _OPPOSITE = {"left": "right", "right": "left"}
 _DENYING = ("neg_pre", "neg_post", "neg_any", "neg_attr")
 _DOING = ("persists", "remains", "remained", "persisted", "measures", "shows", "appears")
 _COMPARED = ("larger", "smaller", "bigger", "less", "more", "worse", "better")
-_WELL = ("clear", "normal", "unremarkable", "intact", "spared", "unaffected", "preserved", "limits")
-_WELL += ("uninvolved", "healthy", "patent", "fine", "negative", "absent", "free")
+_WELL = frozenset(
+    ("clear", "normal", "unremarkable", "intact", "spared", "unaffected", "preserved")
+)
+_WELL |= {"limits", "uninvolved", "healthy", "patent", "fine", "negative", "absent", "free"}
 _SEPARATING = ("and", "but", "comma", "exclude")
 
 

@@ -29,7 +29,16 @@ _UNWANTED = frozenset(("interest", "use", "relevance", "importance", "concern", 
 _STORES = frozenset(("set", "dataset", "list", "annotation", "annotations", "labels", "masks"))
 _STORES |= {"segmentation", "export", "file", "files", "folder", "batch", "output", "labelmap"}
 _STORES |= {"results", "result", "delivery", "atlas", "database", "collection", "map"}
-_NEEDED = ("needed", "required", "wanted", "necessary", "requested", "relevant", "asked", "of interest")
+_NEEDED = (
+    "needed",
+    "required",
+    "wanted",
+    "necessary",
+    "requested",
+    "relevant",
+    "asked",
+    "of interest",
+)
 _LOOSE = ("filler", "determiner", "attr", "count", "unknown", "side")
 _UNITS = frozenset(("years", "year", "months", "month", "weeks", "week", "days", "day", "hours"))
 _TIMES = frozenset(("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"))

@@ -227,7 +227,7 @@ def _each_side(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         item = items[at]
         result.append(item)
         at += 1
-        own = item.value.sides if item.kind == "mention" else ()
+        own: tuple[str, ...] = item.value.sides if item.kind == "mention" else ()
         if item.kind not in ("mention", "generic") or (own and not _finding(item, lexicon)):
             continue
         if _finding(item, lexicon):

@@ -88,7 +88,9 @@ def _of_parts(items: list[Item]) -> None:
 
 def _mentioned(items: Sequence[Item], at: int) -> bool:
     """Whether the item before a size, or before a comma or "with" there, is a name."""
-    before = [item for item in items[:at] if item.kind not in ("comma", "with", "determiner", "size")]
+    before = [
+        item for item in items[:at] if item.kind not in ("comma", "with", "determiner", "size")
+    ]
     return bool(before) and before[-1].kind == "mention"
 
 
