@@ -435,9 +435,11 @@ class Linker:
     def _headed(self, node: Node, previous: Node) -> None:
         """Reads "left lower lobe, 5 mm nodule" as a place and what is found there."""
         alone = len(self.nodes) == 2 and node.links == {"comma"} and not previous.finding
-        if alone and is_level(previous.mention) and "in" in previous.links:
-            node.links = {"colon"}  # "At S2 on the left, a cyst"
-            node.words.sides, previous.words.sides = node.words.sides or previous.words.sides, []
+        if alone and "in" in previous.links and not previous.negated:
+            node.links = {"colon"}  # "in the left kidney, a stone"
+            if is_level(previous.mention):  # "At S2 on the left, a cyst"
+                node.words.sides = node.words.sides or previous.words.sides
+                previous.words.sides = []
             return
         told = node.before or node.words.sides or previous.negated
         if not alone or told or not node.mention.forms:

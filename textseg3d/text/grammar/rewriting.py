@@ -285,12 +285,13 @@ def _sized_before(result: list[Item], item: Item) -> list[Item]:
     while start > 0 and result[start - 1].kind in ("mention", "side", "size", "and", "comma"):
         start -= 1
     groups = _groups(result[start:-1]) if item.text.lower().endswith("s") else []
-    if not groups or any(key[-1].kind != "mention" for key, _ in groups):
+    placed = [key[-1].kind == "mention" for key, _ in groups]
+    if not groups or any(placed) != all(placed):
         return result
     made: list[Item] = []
     for number, (key, size) in enumerate(groups):
         made += [Item("and", None, "and")] if number else []
-        made += [item, size, Item("in", None, "in"), *key]
+        made += [item, size, Item("in", None, "in"), *key] if placed[0] else [*key, item, size]
     return [*result[:start], *made]
 
 

@@ -19,6 +19,7 @@ _LINKING = ("filler", "question", "be", "comma", "attr")
 _OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
 _MEANING = ("which means", "meaning", "that is", "in other words", "this means", "i e")
+_FREE = ("free of", "free from", "clear of", "devoid of")
 
 
 def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
@@ -32,7 +33,18 @@ def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _effects(_compared(_more_on_one(_other_side(_away(result, lexicon)))))
     result = _earlier_sizes(result)
     result = _relative(result, lexicon)
-    return _nothing(result, lexicon)
+    return _nothing(_free(result, lexicon), lexicon)
+
+
+def _free(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "left ureter free of stones" as "the ureter is free of stones"."""
+    result: list[Item] = []
+    for at, item in enumerate(items):
+        before = items[at - 1] if at else item
+        free = item.kind == "neg_pre" and item.text.lower() in _FREE and before.kind == "mention"
+        result += [Item("be", None, "is")] if free and not _finding(before, lexicon) else []
+        result.append(item)
+    return result
 
 
 def _finding(item: Item, lexicon: Lexicon) -> bool:
