@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.nodes import Node
 from textseg3d.text.grammar.placing import said
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.knowledge import Concept, Side
 
+_EVERYWHERE = ("emphysema", "tissue change")
 _TRUNK = {"abdomen", "pelvis"}
 _JOINED: tuple[set[str], ...] = ({"and"}, {"with"}, {"comma"})
 
@@ -36,6 +38,10 @@ def with_told_side(found: Sequence[Node], refiner: Refiner) -> None:
             side = _of_same_place(one, own, refiner)
         elif not (_of_pairs(own, refiner) and _alike(first, own, refiner)):
             side = None
+        elif own.category in _EVERYWHERE or (
+            _names_place(node, own, refiner) and not {*own.containers} & {*first.containers}
+        ):
+            side = None  # "left adrenal nodule and renal cyst" leaves the other kidney open
         if side is not None:
             node.words.sides = [side]
             refiner.notes.append(f"{side!r} is taken for {node.mention.text!r} too")
@@ -60,6 +66,14 @@ def _of_pairs(concept: Concept, refiner: Refiner) -> bool:
     tree = refiner.tree
     places = [tree.concept(name) for name in concept.containers if name in tree]
     return bool(places) and all(place.side_rule == "paired" for place in places)
+
+
+def _names_place(node: Node, own: Concept, refiner: Refiner) -> bool:
+    """Whether the name of a finding says which organ it is in."""
+    words = {canon.root(word) for word in node.mention.surface.split(" ")}
+    places = [refiner.tree.concept(name) for name in own.containers if name in refiner.tree]
+    names = [name for place in places for name in (place.name, *place.adjectives)]
+    return bool(words & {canon.root(word) for name in names for word in name.lower().split(" ")})
 
 
 def _alike(one: Concept, own: Concept, refiner: Refiner) -> bool:
