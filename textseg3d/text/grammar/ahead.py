@@ -44,12 +44,12 @@ class Ahead:
         return False
 
     def _finding_follows(self, at: int) -> bool:
-        for item in self.items[at + 1 :]:
-            if item.kind in ("generic", "tail"):
-                return True
-            if item.kind == "mention" and self.lexicon.is_finding(item.value):
-                return True
-        return False
+        """Whether the next name, behind its describing words, is that of a finding."""
+        following = self._next(at, ("filler", "attr", "determiner", "size", "count", "order", "side"))
+        named = following is not None and following.kind == "mention"
+        if following is None or not named:
+            return following is not None and following.kind == "generic"
+        return self.lexicon.is_finding(following.value)
 
     def _only_size_follows(self, at: int) -> bool:
         kinds = {item.kind for item in self.items[at + 1 :]}

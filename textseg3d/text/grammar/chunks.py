@@ -220,7 +220,7 @@ class _Chunker(Scopes):
     def _connect(self, kind: str, at: int) -> None:
         following = self._next(at, ("filler",))
         described = following is not None and following.kind == "attr"
-        if kind == "comma" and self.links == {"in"} and self.pending.sides:
+        if kind in ("comma", "and") and self.links == {"in"} and self.pending.sides:
             described &= not self._finding_follows(at)  # "hernia on the left, large cyst …"
         self._flush(final=False, attribute_next=described)
         if kind == "in" and self.pending.order and self.phrases and self._head().finding:
@@ -238,13 +238,6 @@ class _Chunker(Scopes):
         self.links.add(kind)
         self.connected = True
         self.be &= kind not in ("and", "but")
-
-    def _finding_follows(self, at: int) -> bool:
-        following = self._next(at, ("filler", "attr", "determiner", "size", "count", "order"))
-        named = following is not None and following.kind == "mention"
-        if following is None or not named:
-            return following is not None and following.kind == "generic"
-        return self.lexicon.is_finding(following.value)
 
     def _on_comma(self, item: Item, at: int) -> None:
         listed = self.items[at + 1 : at + 4] if not self.phrases else []
@@ -302,9 +295,10 @@ class _Chunker(Scopes):
         following = self._next(at, ("determiner", "filler", "in"))
         if following is not None and self.pending.sides:
             described = self._next(at, ("determiner", "filler", "in", "attr"))
-            if described is not None and described.kind == "side":
+            told = bool(self.phrases) and self.links == {"in"} and self._finding_follows(at)
+            if described is not None and described.kind == "side" and not told:
                 self.pending.listed = True
-                return
+                return  # but not "cyst on the left and large right stone"
             named = described if described is not None else following
             word = named.value.surface.split(" ")[0] if named.kind == "mention" else ""
             other = word in ("left", "right") and word not in self.pending.sides
@@ -428,7 +422,7 @@ class _Chunker(Scopes):
             phrase = self.phrases[at]
             if "after" in phrase.links:
                 continue
-            if at and "without" in phrase.links and "comma" in self.links:
+            if at and "comma" in self.links and phrase.links & {"without", "near", "around"}:
                 continue  # "aneurysm without rupture, 5 cm"
             if phrase.finding:
                 return phrase

@@ -177,6 +177,10 @@ def _sound(clause: Sequence[Item], lexicon: Lexicon) -> bool:
         clause = [i for i in clause if i.kind != "neg_attr" and i.text.lower() not in _UNCHANGED]
         return all(i.kind in _HARMLESS and not _finding(i, lexicon) for i in clause)
     named = [item for item in clause if item.kind in ("mention", "side")]
+    if [item.kind for item in clause if item.kind != "filler"][-1:] == ["neg_post"]:
+        plain = [item for item in clause if item.kind not in ("filler", "determiner", "be", "side")]
+        unseen = len(plain) == 2 and plain[0].kind == "mention" and not _finding(plain[0], lexicon)
+        return unseen  # "right kidney not visualised"
     stated = any(item.kind == "be" for item in clause)
     ill = _ill if stated else _finding
     if not named or any(item.kind not in _HARMLESS or ill(item, lexicon) for item in clause):

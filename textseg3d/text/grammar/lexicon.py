@@ -19,6 +19,7 @@ from textseg3d.text.knowledge.forms import pluralise
 _IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _ARTICLES = frozenset(("the", "a", "an", "his", "her", "their", "this", "that", "its"))
 _LONGEST = 9
+_DANGLING = frozenset(("with", "without", "of", "in", "on", "at", "and", "or", "to", "by", "for"))
 _PLURALS = {"de": ("n", "en", "e"), "fr": ("s", "x"), "es": ("s", "es")}
 _AND = frozenset(("and", "or", "/", "&", "und", "et", "y"))
 
@@ -193,6 +194,8 @@ class Lexicon:
             words.append(word)
         for end in range(len(words), max(beyond - start, 1), -1):
             part = words[:end]
+            if part[-1] in _DANGLING:
+                continue  # the "with" of "tension pneumothorax with" is not that of the name
             pairs = [pair for pair in sides if pair[0] < end]
             inside = [said for at, said in carried if at < end]
             found = self._said(part, pairs)

@@ -207,6 +207,8 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     if comparison == "<" and reader.word() in _DIMENSIONS:
         comparison = None  # "maximum diameter of 6 cm"
         reader.skip(_DIMENSIONS)
+    if comparison == ">" and tokens[start].norm == "over" and tokens[start + 1].norm in ("a", "an"):
+        comparison = None  # "over a 20 cm segment"
     if comparison == ">" and tokens[start].norm == "over" and _over_all(tokens, reader.at):
         comparison = None
     if comparison is not None or reader.at > start:

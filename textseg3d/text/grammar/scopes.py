@@ -126,7 +126,7 @@ class Scopes(Ahead, ABC):
             if other_side and (last.words.sides or last.own_sides() or last.words.sizes):
                 self.stranger = self.connected = True  # "nodule on the right, none on the left"
                 return
-        for phrase in self._segment():
+        for phrase in self._segment(self._apart(at)):
             if phrase.uncertain and item.text.lower().split(" ")[-1] in _PROVEN:
                 continue  # "suspected, not confirmed"
             phrase.negated, phrase.uncertain = True, False
@@ -208,7 +208,7 @@ class Scopes(Ahead, ABC):
 
     def _on_unc_post(self, item: Item, at: int) -> None:
         self._flush(final=False)
-        for phrase in self._segment():
+        for phrase in self._segment(self._apart(at)):
             phrase.uncertain, phrase.negated = True, False
         self.connected = True
 
@@ -241,13 +241,23 @@ class Scopes(Ahead, ABC):
                 self.items[place] = replace(item, value=item.value._replace(bounds=(high, low)))
                 return
 
-    def _segment(self) -> list[Phrase]:
-        """The phrases that a cue behind them is about: back to the last comma or "but"."""
+    def _apart(self, at: int) -> bool:
+        """Whether a cue begins a clause: "lymphocele, left pelvic side wall, no longer seen"."""
+        before = [item.kind for item in self.items[:at] if item.kind not in ("filler", "be")]
+        return before[-1:] == ["comma"]
+
+    def _segment(self, apart: bool = False) -> list[Phrase]:
+        """The phrases that a cue behind them is about: back to the last comma or "but".
+
+        Where the cue stands ``apart``, places are passed over to the finding that lies there.
+        """
         found: list[Phrase] = []
         for phrase in reversed(self.phrases):
             found.append(phrase)
-            apart = "comma" in phrase.links and "in" not in phrase.links  # "(5 mm) in the liver"
-            if "but" in phrase.links or (apart and not self._has_list()):
+            comma = "comma" in phrase.links and "in" not in phrase.links  # "(5 mm) in the liver"
+            if "but" in phrase.links or (comma and not self._has_list() and not (
+                apart and not phrase.finding and any(p.finding for p in self.phrases)
+            )):
                 break
         return found
 
