@@ -45,7 +45,9 @@ class Ahead:
 
     def _finding_follows(self, at: int) -> bool:
         """Whether the next name, behind its describing words, is that of a finding."""
-        following = self._next(at, ("filler", "attr", "determiner", "size", "count", "order", "side"))
+        following = self._next(
+            at, ("filler", "attr", "determiner", "size", "count", "order", "side")
+        )
         named = following is not None and following.kind == "mention"
         if following is None or not named:
             return following is not None and following.kind == "generic"

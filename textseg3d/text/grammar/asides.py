@@ -61,6 +61,8 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
                 result[at] = replace(item, kind="unc_post")
         elif item.kind == "question_mark":
             _indication(result, at)
+        elif text == "both" and item.kind == "side":
+            _two_things(result, at)
         elif item.kind == "filler" and text.split(" ")[-1] in _ADVISED and named:
             _to_do(result, at, lexicon)
     return result
@@ -77,6 +79,17 @@ def _indication(items: list[Item], at: int) -> None:
     words = {word for i in items[start + 1 : max(cut, 0)] for word in i.text.lower().split(" ")}
     if cut > 0 and items[cut].kind == "comma" and words & _SYMPTOMS:
         blank(items, start + 1, cut + 1)
+
+
+def _two_things(items: list[Item], at: int) -> None:
+    """Leaves out the "both" of "both a cyst and a stone" and "left cyst, right stone, both new"."""
+    behind = [item.kind for item in items[at + 1 : end_of(items, at)] if item.kind != "filler"]
+    single = items[at + 1 : at + 2] and items[at + 1].text.lower() in ("a", "an")
+    sides = {item.value for item in items[:at] if item.kind == "side"}
+    names = sum(item.kind in _NAMES for item in items[:at])
+    told = at > 0 and items[at - 1].kind == "comma" and set(behind) <= {"attr", "unknown", "change"}
+    if single or (told and names > 1 and sides):
+        items[at] = replace(items[at], kind="filler", value=None)
 
 
 def _to_do(items: list[Item], at: int, lexicon: Lexicon) -> None:

@@ -302,7 +302,7 @@ class _Chunker(Scopes):
             named = described if described is not None else following
             word = named.value.surface.split(" ")[0] if named.kind == "mention" else ""
             other = word in ("left", "right") and word not in self.pending.sides
-            if other and self._shared_side(named):
+            if other and not told and self._shared_side(named):
                 return
         self._connect(kind, at)
 

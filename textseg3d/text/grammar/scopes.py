@@ -255,9 +255,11 @@ class Scopes(Ahead, ABC):
         for phrase in reversed(self.phrases):
             found.append(phrase)
             comma = "comma" in phrase.links and "in" not in phrase.links  # "(5 mm) in the liver"
-            if "but" in phrase.links or (comma and not self._has_list() and not (
-                apart and not phrase.finding and any(p.finding for p in self.phrases)
-            )):
+            if "but" in phrase.links or (
+                comma
+                and not self._has_list()
+                and not (apart and not phrase.finding and any(p.finding for p in self.phrases))
+            ):
                 break
         return found
 

@@ -102,7 +102,12 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
                 said = "both" if len(sides) > 1 else sides[0]
                 items.append(Item("side", said, said))
                 match = match._replace(sides=())
-            items.append(Item("mention", match, _text(tokens, at, match.end), attr, specific))
+            text = _text(tokens, at, match.end)
+            plain = _unsided(match, text, lexicon)
+            if plain is not None:  # "right renal cyst" is a name, too
+                items.append(Item("side", match.forms[0].side, text.split(" ")[0]))
+                match, text = plain, text.partition(" ")[2]
+            items.append(Item("mention", match, text, attr, specific))
             at = match.end - _shared_word(tokens, at, match, lexicon)
             if any(q.start < at < q.end for q in quantities.values()):  # "pancreatic ca 2.7 cm"
                 quantities = {q.start: q for q in find_quantities(tokens, at)}
@@ -125,6 +130,22 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             at = named[0].end
     described = without_pieces(_describing(_likened(items, lexicon), lexicon), lexicon)
     return shared_fronts(shared_heads(_without_vague_heads(described, lexicon), lexicon), lexicon)
+
+
+def _unsided(match: Match, text: str, lexicon: Lexicon) -> Match | None:
+    """A finding without the side that its name begins with; None if that is part of what it is."""
+    form, rest = match.forms[0], unsided(match.surface)
+    concept = lexicon.tree.concept(form.concept)
+    begins = fold(text.split(" ")[0]) == form.side and " " in text
+    if (
+        not begins
+        or rest == match.surface
+        or concept.kind != "finding"
+        or concept.side_rule != "any"
+    ):
+        return None
+    forms = tuple(f for f in lexicon.named(rest) if f.concept == form.concept and f.side is None)
+    return match._replace(forms=forms[:1], surface=rest) if forms else None
 
 
 def _finding_inside(tokens: Sequence[Token], at: int, match: Match, lexicon: Lexicon) -> bool:
@@ -161,7 +182,8 @@ def _shared_front(
     front = unsided(whole).split(" ")[:-1]
     name = " ".join([*front, token.norm])
     forms = lexicon.named(name) if front else ()
-    if forms and unsided(whole) != whole:  # "left humeral head and shaft"
+    own = items[-1].kind == "side"  # "right renal cyst and left angiomyolipoma"
+    if forms and unsided(whole) != whole and not own:  # "left humeral head and shaft"
         side = lexicon.side_of(whole.split(" ")[0])
         forms = tuple(f._replace(side=side) if f.side is None else f for f in forms)
     return Match(at + 1, forms, (), name) if forms else None
