@@ -227,9 +227,9 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
-TUNED = tuple(f"dev{number}" for number in range(1, 8))
-SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnoprsuv", *TUNED)
-APART = [split for split in SPLITS if split not in (*"fgoprsuv", *TUNED)]
+TUNED = tuple(f"dev{number}" for number in range(1, 11))
+SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnoprsuvwxyz", *TUNED)
+APART = [split for split in SPLITS if split not in (*"fgoprsuvwxyz", *TUNED)]
 
 
 def half(split: str) -> list[dict[str, Any]]:

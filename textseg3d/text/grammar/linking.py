@@ -18,6 +18,7 @@ from textseg3d.text.grammar.placing import (
     in_limb,
     is_artifact,
     is_region,
+    listed,
     made_of,
     made_part,
     more_denied,
@@ -335,6 +336,7 @@ class Linker:
             self._shared_side(anchor, node)
             alone = not links or (links == {"comma"} and not node.words.sides)
             alone &= not links or self.refiner.concept(node.mention.forms[0]).category not in _TREES
+            alone &= not (links == {"comma"} and listed(self.nodes, anchor, node))
             if alone and related(anchor, node, self.refiner) and not anchor.before:
                 narrow(anchor, node, self.refiner)
             return

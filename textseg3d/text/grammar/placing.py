@@ -127,6 +127,15 @@ def ends_clause(nodes: Sequence[Node], node: Node) -> bool:
     return not nodes[at + 1 :] or "but" in nodes[at + 1].links
 
 
+def listed(nodes: Sequence[Node], anchor: Node, node: Node) -> bool:
+    """Whether more structures follow two of them: "brain, cerebellum and brain stem"."""
+    at = next(at for at, other in enumerate(nodes) if other is node)
+    following = nodes[at + 1] if at + 1 < len(nodes) else None
+    if following is None or following.finding or anchor.words.sides or anchor.finding:
+        return False
+    return bool(following.links) and following.links <= {"and", "or", "comma"}
+
+
 def more_denied(nodes: Sequence[Node], node: Node, previous: Node) -> bool:
     """Whether a list of denied findings goes on: "without ascites or varices"."""
     if not (previous.negated and "without" in previous.links and node.finding):
