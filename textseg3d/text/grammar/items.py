@@ -153,18 +153,20 @@ def _double_fronts(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
 def shared_fronts(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "proximal phalanges of the thumb and index finger" as those of both fingers."""
     result = list(items)
-    front = ""
+    front = concept = ""
     for at, item in enumerate(result):
         if item.kind == "mention":
             first, _, whole = item.value.surface.partition(" of ")
             if whole:
                 front = first if canon.is_plural(first.split(" ")[-1]) else ""
+                concept = item.value.forms[0].concept
                 continue
             joined = at and result[at - 1].kind in ("and", "comma", "side", "filler", "determiner")
             name = f"{front} of {unsided(item.value.surface)}"
             forms = lexicon.named(name) if front and joined else ()
             forms = tuple(f for f in forms if lexicon.tree.concept(f.concept).kind == "anatomy")
-            if not forms or lexicon.is_finding(item.value):
+            again = forms and forms[0].concept == concept  # "lens of eye and eyeball"
+            if not forms or again or lexicon.is_finding(item.value):
                 front = ""
                 continue
             own = [form.side for form in item.value.forms[:1] if form.side in ("left", "right")]

@@ -317,7 +317,8 @@ class Linker:
             return
         elif not anchor.finding and previous is anchor:
             apart = not links or (links == {"comma"} and not anchor.words.sides)
-            beside = links <= {"comma"} and not is_level(anchor.mention)
+            named = links and node.mention.surface.split(" ")[-1] in ("vertebra", "disc", "disk")
+            beside = links <= {"comma"} and not is_level(anchor.mention) and not named
             if beside and is_level(node.mention):
                 self._contain(node, targets)  # "neural foramen L4-5 left"
                 anchor.words.sides = anchor.words.sides or node.words.sides

@@ -128,12 +128,14 @@ def ends_clause(nodes: Sequence[Node], node: Node) -> bool:
 
 
 def listed(nodes: Sequence[Node], anchor: Node, node: Node) -> bool:
-    """Whether more structures follow two of them: "brain, cerebellum and brain stem"."""
+    """Whether two structures are not all of a list: "brain, cerebellum and brain stem"."""
     at = next(at for at, other in enumerate(nodes) if other is node)
     following = nodes[at + 1] if at + 1 < len(nodes) else None
-    if following is None or following.finding or anchor.words.sides or anchor.finding:
+    if anchor.words.sides or anchor.finding:
         return False
-    return bool(following.links) and following.links <= {"and", "or", "comma"}
+    later = anchor.links if at > 1 else set()
+    more = following.links if following is not None and not following.finding else set()
+    return any(links and links <= {"and", "or", "comma"} for links in (later, more))
 
 
 def more_denied(nodes: Sequence[Node], node: Node, previous: Node) -> bool:

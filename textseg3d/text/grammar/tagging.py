@@ -182,6 +182,8 @@ def _shared_front(
     front = unsided(whole).split(" ")[:-1]
     name = " ".join([*front, token.norm])
     forms = lexicon.named(name) if front else ()
+    if forms and forms[0].concept == listed[-2].value.forms[0].concept:
+        return None  # "upper rectum and rectum"
     own = items[-1].kind == "side"  # "right renal cyst and left angiomyolipoma"
     if forms and unsided(whole) != whole and not own:  # "left humeral head and shaft"
         side = lexicon.side_of(whole.split(" ")[0])
