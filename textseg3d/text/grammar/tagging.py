@@ -185,6 +185,8 @@ def _shared_front(
     if forms and forms[0].concept == listed[-2].value.forms[0].concept:
         return None  # "upper rectum and rectum"
     own = items[-1].kind == "side"  # "right renal cyst and left angiomyolipoma"
+    if own and front[-1:] == ["of"]:
+        return None  # "head of pancreas and left tibia"
     if forms and unsided(whole) != whole and not own:  # "left humeral head and shaft"
         side = lexicon.side_of(whole.split(" ")[0])
         forms = tuple(f._replace(side=side) if f.side is None else f for f in forms)
