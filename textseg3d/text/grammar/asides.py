@@ -63,6 +63,8 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             _indication(result, at)
         elif text == "both" and item.kind == "side":
             _two_things(result, at)
+        elif text == "exclude" and item.kind == "unknown":
+            _exclude(result, at, lexicon, named)
         elif item.kind == "filler" and text.split(" ")[-1] in _ADVISED and named:
             _to_do(result, at, lexicon)
     return result
@@ -82,14 +84,29 @@ def _indication(items: list[Item], at: int) -> None:
 
 
 def _two_things(items: list[Item], at: int) -> None:
-    """Leaves out the "both" of "both a cyst and a stone" and "left cyst, right stone, both new"."""
+    """Leaves out the "both" of "both a cyst and a stone" and "left cyst, right stone, both new".
+
+    Likewise of "two nodules, both in the right breast".
+    """
     behind = [item.kind for item in items[at + 1 : end_of(items, at)] if item.kind != "filler"]
-    single = items[at + 1 : at + 2] and items[at + 1].text.lower() in ("a", "an")
+    following = items[at + 1] if at + 1 < len(items) else items[at]
+    single = following.text.lower() in ("a", "an")
+    single |= following.kind == "in" and at > 0 and items[at - 1].kind == "comma"
     sides = {item.value for item in items[:at] if item.kind == "side"}
     names = sum(item.kind in _NAMES for item in items[:at])
     told = at > 0 and items[at - 1].kind == "comma" and set(behind) <= {"attr", "unknown", "change"}
     if single or (told and names > 1 and sides):
         items[at] = replace(items[at], kind="filler", value=None)
+
+
+def _exclude(items: list[Item], at: int, lexicon: Lexicon, named: bool) -> None:
+    """Reads ", exclude the aorta" as what is left out, and "exclude a fracture" as a doubt."""
+    behind = [i for i in items[at + 1 :] if i.kind in _NAMES][:1]
+    if not behind:
+        return
+    finding = behind[0].kind != "mention" or lexicon.is_finding(behind[0].value)
+    if finding or named:
+        items[at] = replace(items[at], kind="unc_pre" if finding else "exclude")
 
 
 def _to_do(items: list[Item], at: int, lexicon: Lexicon) -> None:

@@ -174,7 +174,10 @@ class _Chunker(Scopes):
         """Whether a side only says where of both sides there is more."""
         both = any(i.kind == "side" and i.value == "both" for i in self.items)
         both = both or any("both" in phrase.words.sides for phrase in self.phrases)
-        words = [word for i in self.items[max(0, at - 4) : at] for word in i.text.lower().split()]
+        told = [
+            i for i in self.items[max(0, at - 4) : at] if i.kind != "size"
+        ]  # "larger than 6 mm"
+        words = [word for i in told for word in i.text.lower().split()]
         return both and not _MORE.isdisjoint(words)
 
     def _on_size(self, item: Item, at: int) -> None:

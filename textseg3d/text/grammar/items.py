@@ -49,6 +49,7 @@ _PURPOSES |= {
 _SYMPTOMS = frozenset(("pain", "pains", "tenderness", "discomfort", "ache", "complaints", "trauma"))
 _PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
 
+_TREES = ("artery", "vein", "nerve", "muscle", "ligament")
 
 CLAUSE_ENDS = ("comma", "but", "stop")
 
@@ -99,7 +100,7 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
 
     The same for "6th and 7th ribs". A side before the first one holds for all that have none.
     """
-    items = _double_fronts(items, lexicon)
+    items = _plural_heads(_double_fronts(items, lexicon), lexicon)
     result: list[Item] = []
     at = 0
     while at < len(items):
@@ -122,6 +123,25 @@ def _each_its_side(items: Sequence[Item]) -> list[Item]:
         if one and item.kind == "mention" and item.value.forms[0].side == "both":
             forms = tuple(form._replace(side=None) for form in item.value.forms)
             result[at] = replace(item, value=item.value._replace(forms=forms))
+    return result
+
+
+def _plural_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads the "subclavian" of "subclavian and brachiocephalic veins" as that vein."""
+    result = list(items)
+    for at in range(len(result) - 2):
+        first, joined, head = result[at : at + 3]
+        if first.kind != "mention" or joined.kind not in ("and", "or") or head.kind != "mention":
+            continue
+        noun = head.value.surface.split(" ")[-1]
+        kind = first.value.forms[0].concept.split(" ")[-1]
+        short = kind in _TREES and kind not in first.text.lower().split(" ")
+        if not short or not canon.is_plural(noun) or canon.singular(noun) in ("", kind):
+            continue
+        forms = lexicon.named(f"{unsided(first.value.surface).rsplit(f' {kind}', 1)[0]} {noun}")
+        if forms and lexicon.tree.concept(forms[0].concept).kind == "anatomy":
+            forms = tuple(form._replace(side=None) for form in forms)
+            result[at] = replace(first, value=first.value._replace(forms=forms))
     return result
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from textseg3d.text.grammar import placing
 from textseg3d.text.grammar.assemble import change
 from textseg3d.text.grammar.nodes import Node, is_level
-from textseg3d.text.grammar.oneside import with_told_side
+from textseg3d.text.grammar.oneside import share_side, with_told_side
 from textseg3d.text.grammar.parts import abnormal
 from textseg3d.text.grammar.placing import (
     again,
@@ -312,7 +312,7 @@ class Linker:
                 for owner in self.owners:
                     owner.containers[-1].append(node)
             elif anchor.finding and self.owners:
-                self._shared_side(previous, node)
+                share_side(previous, node, self.refiner)
                 self._contain(node, targets)
             return
         elif not anchor.finding and previous is anchor:
@@ -334,7 +334,7 @@ class Linker:
             if apart and node.words.sides and region and ends_clause(self.nodes, node):
                 self._contain(node, targets)  # "popliteal vein left leg"
                 return
-            self._shared_side(anchor, node)
+            share_side(anchor, node, self.refiner)
             alone = not links or (links == {"comma"} and not node.words.sides)
             alone &= not links or self.refiner.concept(node.mention.forms[0]).category not in _TREES
             alone &= not (links == {"comma"} and listed(self.nodes, anchor, node))
@@ -482,18 +482,3 @@ class Linker:
                 return
             one.role = "container"
             node.containers.append([one])
-
-    def _shared_side(self, anchor: Node, node: Node) -> None:
-        """Reads "right putamen and globus pallidus" as the right one of both."""
-        words, own = node.words, said(anchor)
-        sides = anchor.words.sides or ([own] if own is not None else [])
-        bare = not (words.sides or words.determiner or words.definite or node.before)
-        form, one = node.mention.forms[0], self.refiner.concept(node.mention.forms[0])
-        first = self.refiner.concept(anchor.mention.forms[0])
-        alike = form.side is None and not node.mention.plural
-        alike |= node.mention.plural and first.category == one.category  # "… and cephalic veins"
-        paired = one.side_rule == "paired" and alike and form.side in (None, "both")
-        bare = bare and paired and not node.mention.sides
-        if node.links == {"and"} and bare and len(sides) == 1 and sides[0] != "both":
-            words.sides = list(sides)
-            self.refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")

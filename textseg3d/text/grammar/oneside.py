@@ -1,4 +1,4 @@
-"""A side that is told once for two findings: "left hydronephrosis and hydroureter"."""
+"""A side that is told once for two things: "left hydronephrosis and hydroureter"."""
 
 from __future__ import annotations
 
@@ -45,6 +45,28 @@ def with_told_side(found: Sequence[Node], refiner: Refiner) -> None:
         if side is not None:
             node.words.sides = [side]
             refiner.notes.append(f"{side!r} is taken for {node.mention.text!r} too")
+
+
+def share_side(anchor: Node, node: Node, refiner: Refiner) -> None:
+    """Reads "right putamen and globus pallidus" as the right one of both."""
+    words, own = node.words, said(anchor)
+    sides = anchor.words.sides or ([own] if own is not None else [])
+    bare = not (words.sides or words.determiner or words.definite or node.before)
+    form, one = node.mention.forms[0], refiner.concept(node.mention.forms[0])
+    first = refiner.concept(anchor.mention.forms[0])
+    alike = form.side is None and not node.mention.plural
+    alike |= node.mention.plural and first.category == one.category  # "… and cephalic veins"
+    paired = one.side_rule == "paired" and alike and form.side in (None, "both")
+    bare = bare and paired and not node.mention.sides
+    row = one.category == first.category == "muscle" and one.region == first.region
+    if (
+        node.links in ({"and"}, {"comma"} if row else {"and"})
+        and bare
+        and len(sides) == 1
+        and sides[0] != "both"
+    ):
+        words.sides = list(sides)
+        refiner.notes.append(f"{sides[0]!r} is taken for {node.mention.text!r} too")
 
 
 def _placeless(node: Node) -> bool:
