@@ -49,7 +49,7 @@ _PURPOSES |= {
 _SYMPTOMS = frozenset(("pain", "pains", "tenderness", "discomfort", "ache", "complaints", "trauma"))
 _PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
 
-_TREES = ("artery", "vein", "nerve", "muscle", "ligament")
+_TREES = ("artery", "vein", "nerve", "muscle", "ligament", "bone")
 
 CLAUSE_ENDS = ("comma", "but", "stop")
 
@@ -298,7 +298,18 @@ def _with_head(
                 return None
             item = Item("mention", Match(head.end, forms, head.sides, name), item.text)
         result.append(item)
-    return result
+    return [
+        item
+        for item, behind in zip(result, [*result[1:], item])
+        if not (any(item is one for one in lead) and _is_single(behind, lexicon))
+    ]
+
+
+def _is_single(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item names a structure that is there once: no "left occipital bone"."""
+    if item.kind != "mention" or lexicon.is_finding(item.value):
+        return False
+    return lexicon.tree.concept(item.value.forms[0].concept).side_rule in ("unpaired", "midline")
 
 
 def on_topic(items: Sequence[Item]) -> list[Item]:

@@ -24,6 +24,12 @@ def with_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     for at, item in enumerate(items):
         if item.text.lower() in _EFFECTS and _paired(items[at + 1 : at + 2], lexicon):
             items[at] = replace(item, kind="relative", value="same")
+        if (
+            item.text.lower() == "its"
+            and item.kind == "filler"
+            and _sidable(items[at + 1 :], lexicon)
+        ):
+            items[at] = replace(item, kind="relative", value="same")  # "glioma and its edema"
         behind = items[at + 1] if at + 1 < len(items) else item
         if behind.text.lower() in _AFTER and _paired([item], lexicon):
             items[at : at + 2] = [replace(behind, kind="relative", value="same"), item]
@@ -56,6 +62,15 @@ def _only_side(items: Sequence[Item]) -> str | None:
         return None  # "the contralateral (left) kidney"
     sides = {side for item in items for side in _sides(item)}
     return sides.pop() if len(sides) == 1 else None
+
+
+def _sidable(items: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a name that may lie on one side, and says none, comes first."""
+    if not items or items[0].kind != "mention":
+        return False
+    form = items[0].value.forms[0]
+    rule = lexicon.tree.concept(form.concept).side_rule
+    return form.side is None and not items[0].value.sides and rule in ("any", "paired")
 
 
 def _paired(items: Sequence[Item], lexicon: Lexicon) -> bool:
