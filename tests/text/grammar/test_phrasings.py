@@ -149,13 +149,13 @@ and no opposite side. Six of the sides are a second finding that is to take that
 ("Moderate left hydronephrosis and hydroureter"). 14 rows are faults that were not mended, and left
 out.
 
-``w`` to ``z``, ``t`` and ``q`` were written likewise, over the half of the common concepts that ``dev8``
-to ``dev10`` of the same day leave alone, without those whose faults in ``r`` to ``v`` were mended
-that day. A second reader gave ``w``, ``x`` and ``y`` labels of their own before the first run:
-status, concepts, sides and sizes were the same in all 777; 8 rows that they doubted were left out.
-First runs: ``w``, ``x``, ``y`` at 44e8371, ``z`` at a8577c7, ``t`` at d7bf3b0, ``q`` at cb7be00, each
-the only one, after what had been missed before was mended; the sha256 are in the messages of these commits or of
-the ones before. Texts of earlier splits do not count:
+``w`` to ``z``, ``t`` and ``q`` were written likewise, over the half of the common concepts that
+``dev8`` to ``dev10`` of the same day leave alone, without those whose faults in ``r`` to ``v`` were
+mended that day. A second reader gave ``w``, ``x`` and ``y`` labels of their own before the first
+run: status, concepts, sides and sizes were the same in all 777; 8 rows that they doubted were left
+out. First runs: ``w``, ``x``, ``y`` at 44e8371, ``z`` at a8577c7, ``t`` at d7bf3b0, ``q`` at
+cb7be00, each the only one, after what had been missed before was mended; the sha256 are in the
+messages of the commits. Texts of earlier splits do not count:
 
 - ``w`` (268, findings as in reports): concepts 97.0 % (260), 171 of the 176 rows with a side, 95 of
   99 with a size, all 113 negated and uncertain, none invented.
@@ -167,15 +167,15 @@ the ones before. Texts of earlier splits do not count:
   sizes, all 48 negated and uncertain, none invented.
 - ``t`` (203, as ``z``): concepts 98.5 % (200), sides 144 of 149, sizes 56 of 57, all 49 negated and
   uncertain, none invented.
-
 - ``q`` (225, as ``z``): concepts 99.6 % (224), sides 159 of 161, all 72 sizes, all 42 negated and
   uncertain, none invented.
 
 Together (1,432): concepts 97.8 % (1,400; the aim is 97), sides of 944 of 968 rows with one (97.5 %;
 100), sizes of 471 of 481 (97.9 %; 100), 431 of 435 denials and doubts (99.1 %; 98), no opposite
-side. ``z``, ``t`` and ``q``, which are prompts (669): concepts 99.0 % (662), sides 470 of 478, sizes
-205 of 206, all 139 denials and doubts. Of the 24 rows whose sides are wrong 19 have a target too
-many, too few or of another name; five lack the side of a thing that was found. 22 rows, ``dev8`` to ``dev10`` included, are faults that were not mended, and left out.
+side. ``z``, ``t`` and ``q``, which are prompts (669): concepts 99.0 % (662), sides 470 of 478,
+sizes 205 of 206, all 139 denials and doubts. Of the 24 rows whose sides are wrong 19 have a target
+too many, too few or of another name; five lack the side of a thing that was found. 22 rows,
+``dev8`` to ``dev10`` included, are faults that were not mended, and left out.
 
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
