@@ -55,14 +55,14 @@ def test_alone_or_among_others_gives_the_same_bits(segmenter, phantom, all_ten):
 
 
 def test_groups_of_prompts_in_threads_give_the_same_bits(segmenter, phantom, all_ten, monkeypatch):
-    monkeypatch.setattr("textseg3d.inference.slabs.PROMPTS", 3)
-    monkeypatch.setattr("textseg3d.inference.slabs.workers", lambda: 2)
     before = torch.get_num_threads()
-    found = segmenter.predict(phantom, TEN, spacing_mm=SPACING, keep_logits=True)
-    assert torch.get_num_threads() == before
-    for text in TEN:
-        same(found[text], all_ten[text])
-        assert np.array_equal(found[text].logits[0], all_ten[text].logits[0])
+    for count in (1, 2):
+        monkeypatch.setattr("textseg3d.inference.slabs.workers", lambda count=count: count)
+        found = segmenter.predict(phantom, TEN[::-1], spacing_mm=SPACING, keep_logits=True)
+        assert torch.get_num_threads() == before
+        for text in TEN:
+            same(found[text], all_ten[text])
+            assert np.array_equal(found[text].logits[0], all_ten[text].logits[0])
 
 
 def test_set_image_gives_the_same_bits(segmenter, phantom, all_ten):

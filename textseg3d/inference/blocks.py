@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.head import Weights, chunk_size, prepare_rows
+from textseg3d.inference.head import Weights, prepare_rows
 from textseg3d.inference.windows import BLOCK, Triple, WindowGrid
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 MARGIN = 3.0
 """In logits. See docs/performance.md for how many voxels this changes."""
-PROMPTS = 16
-"""At once: they share the features of the blocks that they look at."""
 _HALF = BLOCK // 2
 _TOGETHER = 64  # blocks of one product
 Bools = NDArray[np.bool_]
@@ -66,7 +64,7 @@ class _Window:
         place: its first block on the grid of blocks, of which layer 0 is the first that counts.
         layers: blocks along z of the window that count.
         half: float32 [P, D/2 + 2, H/2 + 2, W/2 + 2], logits of stride 2, edges repeated.
-        query: [n, C] of the full-resolution features, whole chunks.
+        query: [n, C] of the full-resolution features, a whole chunk.
         weights: float32 [D], [H], [W].
         alone: no other window overlaps it, so that all weights are 1.
     """
@@ -94,7 +92,7 @@ def block_logits(
     Args:
         grid: aligned windows.
         reaching: windows that reach into the planes, in order, and their weights.
-        prompts: rows of the answers, at most :data:`PROMPTS`.
+        prompts: rows of the answers, a chunk of them at most.
         planes: first, and the one after the last.
         margin: see :data:`MARGIN`; None computes everything.
         whole: all logits are wanted, too.
@@ -111,7 +109,9 @@ def block_logits(
     windows = [_window(grid, asked, weights, prompts, first, end) for asked, weights in reaching]
     state = _states(windows, len(prompts), shape, margin)
     everything = np.where(state == _UNCOVERED, _UNCOVERED, _OPEN).astype(np.int8)
-    jobs = np.nonzero((everything if whole else state) == _OPEN)
+    looked_at = (everything if whole else state) == _OPEN
+    *blocks, rows = np.nonzero(looked_at.transpose(1, 2, 3, 0))  # block by block
+    jobs = (rows, *blocks)
     sums = _evaluate(windows, jobs, divide=bool(grid.skipped)).numpy()
     limits = [(start, stop), *((s.start, s.stop) for s in grid.region[1:])]
     corner = (origin[0] + first * BLOCK, origin[1], origin[2])
@@ -139,21 +139,14 @@ def _window(
     first: int,
     end: int,
 ) -> _Window:
-    import torch
     from torch.nn.functional import pad
 
-    size = chunk_size(asked.window.fine.device)
-    halves, queries = [], []
-    for begin in range(0, len(prompts), size):
-        rows = prepare_rows(asked.window, asked.answer, prompts[begin : begin + size])
-        halves.append(pad(rows.half[: rows.count, None], (1,) * 6, mode="replicate")[:, 0])
-        queries.append(rows.fine)
-    half = halves[0] if len(halves) == 1 else torch.cat(halves)
+    rows = prepare_rows(asked.window, asked.answer, prompts)
+    half = pad(rows.half[: rows.count, None], (1,) * 6, mode="replicate")[:, 0]
     z, y, x = ((s - o[0]) // BLOCK for s, o in zip(asked.window.start, grid.starts))
     layers = slice(max(0, first - z), min(grid.size[0] // BLOCK, end - z))
     alone = all(len(starts) == 1 for starts in grid.starts)
-    query = torch.cat(queries)
-    return _Window(asked, (z - first, y, x), layers, half, query, weights, alone)
+    return _Window(asked, (z - first, y, x), layers, half, rows.fine, weights, alone)
 
 
 def _states(
@@ -241,7 +234,7 @@ def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np
     """Products of queries with full-resolution features, [n, 8, 64], in blocks of a window.
 
     Features of a block are taken once for all prompts; a product has :data:`_TOGETHER` blocks and
-    a chunk of prompts.
+    a chunk of prompts. The blocks come in order.
     """
     import torch
 
@@ -250,33 +243,19 @@ def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np
     across = width // BLOCK
     table = fine[0].permute(1, 2, 3, 0).reshape(-1, BLOCK * channels)
     found = torch.empty((len(prompt), BLOCK**3))
-    size = chunk_size(fine.device)
-    matrices: dict[int, Tensor] = {}
+    size, matrix = len(window.query), _by_rows(window.query)
     at = np.ravel_multi_index(tuple(block), (depth // BLOCK, height // BLOCK, across))
-    blocks, rank = np.unique(at, return_inverse=True)
-    order = np.lexsort((prompt // size, rank // _TOGETHER))
-    key = (rank // _TOGETHER * (len(window.query) + 1) + prompt // size)[order]
-    edges = np.flatnonzero(np.diff(key, prepend=-1, append=-1))
-    tile, features = -1, table
-    for first, end in pairwise(edges.tolist()):
-        own = order[first:end]
-        chunk = int(prompt[own[0]]) // size
-        if rank[own[0]] // _TOGETHER != tile:
-            tile = int(rank[own[0]]) // _TOGETHER
-            z, y, x = np.unravel_index(
-                np.resize(blocks[tile * _TOGETHER : (tile + 1) * _TOGETHER], _TOGETHER),
-                (depth // BLOCK, height // BLOCK, across),
-            )
-            begin = torch.from_numpy((z * BLOCK * height + y * BLOCK) * across + x)
-            rows = begin[:, None] + _row_offsets(height, across)
-            features = table.index_select(0, rows.view(-1))
-        if chunk not in matrices:
-            matrices[chunk] = _by_rows(window.query[chunk * size : (chunk + 1) * size])
-        product = (features @ matrices[chunk]).view(-1, BLOCK)
-        row = (rank[own] - tile * _TOGETHER) * BLOCK**2 * size + prompt[own] - chunk * size
-        places = torch.from_numpy(row)[:, None] + size * torch.arange(BLOCK**2)
-        picked = product.index_select(0, places.view(-1)).view(len(own), -1)
-        found.index_copy_(0, torch.from_numpy(own), picked.float())
+    blocks, first, rank = np.unique(at, return_index=True, return_inverse=True)
+    z, y, x = np.unravel_index(blocks, (depth // BLOCK, height // BLOCK, across))
+    begins = (z * BLOCK * height + y * BLOCK) * across + x
+    voxels = size * torch.arange(BLOCK**2)
+    for tile, (begin, end) in enumerate(pairwise([*first[::_TOGETHER].tolist(), len(prompt)])):
+        own = np.resize(begins[tile * _TOGETHER : (tile + 1) * _TOGETHER], _TOGETHER)
+        rows = torch.from_numpy(own)[:, None] + _row_offsets(height, across)
+        product = (table.index_select(0, rows.view(-1)) @ matrix).view(-1, BLOCK)
+        row = (rank[begin:end] - tile * _TOGETHER) * BLOCK**2 * size + prompt[begin:end]
+        places = torch.from_numpy(row)[:, None] + voxels
+        found[begin:end] = product.index_select(0, places.view(-1)).view(end - begin, -1)
     return found.view(len(prompt), BLOCK, BLOCK**2)
 
 

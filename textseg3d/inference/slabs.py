@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from textseg3d.errors import MemoryBudgetError
 from textseg3d.inference.accumulate import OUTSIDE_LOGIT
-from textseg3d.inference.blocks import PROMPTS, Boxed, block_logits
+from textseg3d.inference.blocks import Boxed, block_logits
 from textseg3d.inference.head import add_window, chunk_size, prepare_rows
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import give_back, is_out_of_memory
@@ -250,7 +250,7 @@ class SlabRun:
             wanted = np.arange(len(self.scores))
             if final and number == 0 and not self.logits:
                 wanted = self.scores.possible()  # no mask is made of what is absent
-            size = chunk_size(self.device) if self.margin is None else PROMPTS
+            size = chunk_size(self.device)
             self._all(slab, [wanted[i : i + size].tolist() for i in range(0, len(wanted), size)])
             self._active = [a for a in self._active if self._end(a) > slab.stop]
         for _ in source:  # lets the source report that it is done
