@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar.besides import as_statements, without_besides
 from textseg3d.text.grammar.examination import without_examination
 from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 
 _HIDING = frozenset(("hide", "remove", "suppress", "delete", "erase", "drop", "blank", "clear"))
+_HIDING |= {"ignore", "disregard", "discard"}
 _HIDING |= {"crop", "mask out", "hiding", "removing", "discard", "leave out", "strip", "mute"}
 _MASKS: tuple[str, ...] = (
     "mask",
@@ -52,7 +54,8 @@ _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forg
 
 def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, those of a request that ask for nothing made fillers."""
-    result = _before_a_procedure(_imperative(without_examination(items, lexicon), lexicon))
+    result = without_besides(as_statements(items), lexicon)
+    result = _before_a_procedure(_imperative(without_examination(result, lexicon), lexicon))
     result = _listed_organs(result)
     result = _only_these(result)
     result = _set_aside(result)

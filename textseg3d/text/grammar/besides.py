@@ -1,0 +1,305 @@
+"""What a request says besides what it asks for: why, as what, up to where, with what in it.
+
+"Outline the disc so that I can judge it", "as one mask", "before the biopsy", "the gland, isthmus
+included", "nothing above it": none of that is a target, and none of it denies one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from textseg3d.text.grammar.items import Item, blank, end_of
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_ENDS = ("comma", "but", "stop", "colon", "question_mark")
+_NAMES = ("mention", "generic", "tail")
+_WHO = frozenset(("i", "we", "one", "you", "he", "she", "they", "it"))
+_ABLE = frozenset(("can", "could", "may", "might", "will", "would"))
+_RESULTS = frozenset(("volume", "mask", "block", "structure", "surface", "label", "contour", "roi"))
+_RESULTS |= {"region", "object", "segment", "unit", "class", "layer", "overlay", "model", "colour"}
+_RESULTS |= {"color", "piece", "whole", "target", "mesh", "stl", "nifti", "seg", "dicom", "file"}
+_PROCEDURES = frozenset(("aspiration", "drainage", "tavi", "ablation", "biopsy", "surgery"))
+_PROCEDURES |= {"stenting", "embolisation", "embolization", "radiotherapy", "puncture", "clipping"}
+_PROCEDURES |= {"coiling", "resection", "evacuation", "procedure", "operation", "intervention"}
+_PLANNED = frozenset(("evacuated", "removed", "resected", "drained", "excised", "treated"))
+_INCLUDED = frozenset(("included", "inclusive"))
+_INCLUDING = frozenset(("including", "incl"))
+_THINGS = frozenset(
+    ("structures", "organs", "organ", "things", "targets", "objects", "regions", "masks")
+)
+_DESPITE = frozenset(("despite", "notwithstanding", "in spite of"))
+_UNITS = frozenset(("ml", "cc", "ccm", "mm", "cm", "hu", "millilitres", "milliliters"))
+_DRAWN = frozenset(("line", "lines", "roi", "contour", "contours", "box", "boundary", "border"))
+_DRAWN |= {"circle", "outline", "mask", "curve", "polygon", "loop"}
+_DELAYS = frozenset(("ado", "delay", "hesitation", "fail", "exception"))
+_SLICES = frozenset(("slice", "slices", "section", "sections", "reconstruction", "reconstructions"))
+_ON = frozenset(("on", "the", "on the", "in the", "this"))
+_EXTENT = ("mention", "and", "in", "filler", "unknown")
+_TIMES = frozenset(("noon", "tomorrow", "tonight", "monday", "tuesday", "wednesday", "thursday"))
+_TIMES |= {"friday", "saturday", "sunday", "lunch", "evening", "midnight", "then"}
+_PLANS = frozenset(("plan", "guide", "compare", "show"))
+_OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
+_LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
+_MASKS = frozenset(("mask", "masks", "outline", "outlines", "contour", "contours", "segmentation"))
+_DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "implant"))
+
+
+def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, those that only go with a request made fillers."""
+    result = list(items)
+    for at in range(len(result)):
+        blank(result, at, _beside(result, at, lexicon))
+    return result
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An item, what surrounds it, and its clause: ``words`` from it on, ``end`` after the last."""
+
+    items: Sequence[Item]
+    at: int
+    lexicon: Lexicon
+
+    @property
+    def item(self) -> Item:
+        return self.items[self.at]
+
+    @property
+    def text(self) -> str:
+        return self.item.text.lower()
+
+    @property
+    def before(self) -> Item | None:
+        return self.items[self.at - 1] if self.at else None
+
+    @property
+    def end(self) -> int:
+        return end_of(self.items, self.at + 1, _ENDS)
+
+    @property
+    def words(self) -> list[str]:
+        return _words(self.items[self.at : self.end])
+
+    def follows(self, *texts: str) -> bool:
+        """Whether the item before is one of some texts."""
+        return self.before is not None and self.before.text.lower() in texts
+
+    def of_structure(self) -> bool:
+        """Whether a structure stands before, or before the comma there."""
+        place = (
+            self.at - 2 if self.at > 1 and self.items[self.at - 1].kind == "comma" else self.at - 1
+        )
+        return place >= 0 and _is_structure(self.items[place], self.lexicon)
+
+
+def _beside(items: Sequence[Item], at: int, lexicon: Lexicon) -> int:
+    """Where what begins at ``at`` and tells no target ends; ``at`` if it tells one."""
+    place = _Place(items, at, lexicon)
+    if place.text == "as":
+        end = end_of(items, at + 1, (*_ENDS, "in", "and"))
+        return end if set(_words(items[at:end])) & _RESULTS else at
+    if _fills_the_clause(place):
+        return place.end
+    return at + _length(place)
+
+
+def _fills_the_clause(place: _Place) -> bool:
+    """Whether all from here to the end of the clause only goes with a request."""
+    text, item, items, at = place.text, place.item, place.items, place.at
+    words = place.words
+    second = set(words[1:2])
+    alone = not _named(items[at + 1 : place.end])
+    if item.kind == "comma":
+        return _is_included(place)
+    if item.kind == "size":
+        return bool(set(words[-1:]) & _SLICES) and place.follows(*_ON)
+    if text == "so":
+        return _is_purpose(words)
+    if text == "before":
+        return bool(set(words) & _PROCEDURES)
+    if text in ("until", "till", "by"):
+        return bool(second & _TIMES)
+    if text == "if":
+        return bool(set(words[-1:]) & {"possible", "feasible"}) and len(words) < 5
+    if text == "all":
+        return "way" in words[1:3]
+    if text == "where":
+        return bool(second & _WHO) or place.follows("to", "up to")
+    if text == "without":
+        return bool(set(words[1:3]) & _DELAYS)
+    if text in ("nothing", "whatever"):
+        return alone
+    if text == "never":
+        return second == {"mind"}
+    if text == "with":
+        drawn = second == {"a"} and words[-1] in _DRAWN
+        return drawn or (second == {"all"} and place.of_structure())
+    if text == "the":
+        return second == {"way"} and bool(set(words[2:3]) & _WHO)
+    if text == "at" and item.kind == "in":
+        return _is_resolution(place)
+    if text in ("in", "for"):
+        return "patient" in words[1:4] and _named(items[:at])
+    if text == "from" and place.follows("it", "them", "this"):
+        return all(i.kind in _EXTENT for i in items[at : place.end])
+    if text == "from":
+        return "end" in words[1:3] and "to" in words[2:4]
+    if text == "to" and second & _PLANS:
+        return _named(items[:at])
+    including = text in _INCLUDING and place.before is not None
+    return text in _DESPITE or (including and _is_structure(place.before, place.lexicon))
+
+
+def _length(place: _Place) -> int:
+    """How many items from here on say nothing of a target."""
+    text, item, items, at = place.text, place.item, place.items, place.at
+    words = place.words
+    second = set(words[1:2])
+    if item.kind == "in" and second & _UNITS:
+        return 2
+    if item.kind == "in" and _asks_behind(items, at):
+        return 1
+    if text in _DRAWN and second == {"around"} and not _named(items[:at]):
+        return 1 if items[at + 1].kind == "size" else 2
+    if text == "right" and item.kind == "side":
+        return _no_side(items, at)
+    if text == "both" and item.kind == "side":
+        return int(_is_asked_twice(items, at))
+    if text in ("thin", "thick"):
+        return 2 if second & _SLICES else 0
+    if text == "to":
+        return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
+    if item.kind == "comma":
+        return 3 if _are_counted(items, at) else 0
+    if item.kind == "unc_pre":
+        return int(_is_polite(words))
+    if item.kind == "generic":
+        return int(text == "whatever") or _introduces(items, at)
+    if item.kind == "mention":
+        return int(_is_again(items, at, place.lexicon))
+    return int(text in ("even", "drawn"))
+
+
+def _no_side(items: Sequence[Item], at: int) -> int:
+    """The length of the "right" of "right away" and "all right"; ", right?" may be a side."""
+    if at + 1 < len(items) and items[at + 1].text.lower() == "away":
+        return 2
+    if at == 0 or items[at - 1].text.lower() != "all":
+        return 0
+    return 2 if at + 1 < len(items) and items[at + 1].kind == "question_mark" else 1
+
+
+def _is_resolution(place: _Place) -> bool:
+    """Whether "at 1 mm" after a structure is the resolution that is wanted."""
+    told = place.end == place.at + 2 and place.items[place.at + 1].kind == "size"
+    return told and _is_structure(place.before, place.lexicon)
+
+
+def _words(items: Sequence[Item]) -> list[str]:
+    return [word for item in items for word in item.text.lower().split(" ")]
+
+
+def _named(items: Sequence[Item]) -> bool:
+    return any(item.kind in _NAMES for item in items)
+
+
+def _asks_behind(items: Sequence[Item], at: int) -> bool:
+    """Whether "glad of an outline of" is all that was told up to here."""
+    place = at + 2 if at + 1 < len(items) and items[at + 1].kind == "determiner" else at + 1
+    asks = place < len(items) and items[place].kind == "filler"
+    first = items[place].text.lower().split(" ")[0] if asks else ""
+    return first in _MASKS and not _named(items[:at])
+
+
+def _is_polite(words: Sequence[str]) -> bool:
+    """Whether words begin as "wonder if you could"."""
+    place = next((n for n, word in enumerate(words) if word in ("if", "whether")), len(words))
+    wonders = bool({"wonder", "wondering"} & set(words[:place]))
+    return (
+        wonders
+        and words[place + 1 : place + 2] == ["you"]
+        and bool(_ABLE & set(words[place + 2 :][:1]))
+    )
+
+
+def _introduces(items: Sequence[Item], at: int) -> int:
+    """The length of "structure that I need is" at the beginning."""
+    if items[at].text.lower() not in _OBJECTS or any(i.kind != "filler" for i in items[:at]):
+        return 0
+    said = next((n for n in range(at + 1, min(at + 6, len(items))) if items[n].kind == "be"), at)
+    behind = items[said + 1 : said + 2]
+    told = said > at and not _named(items[at + 1 : said]) and bool(behind)
+    return said + 1 - at if told and behind[0].kind != "in" else 0
+
+
+def _is_purpose(words: Sequence[str]) -> bool:
+    """Whether words begin as "so that I can"."""
+    rest = [word for word in words[1:4] if word != "that"]
+    return rest[:1] != [] and rest[0] in _WHO and bool(_ABLE & set(rest[1:2]))
+
+
+def _is_structure(item: Item | None, lexicon: Lexicon) -> bool:
+    return item is not None and item.kind == "mention" and not lexicon.is_finding(item.value)
+
+
+def _is_included(place: _Place) -> bool:
+    """Whether ", isthmus included" begins here."""
+    told = len(place.words) > 2 and place.words[-1] in _INCLUDED
+    return told and _is_structure(place.before, place.lexicon)
+
+
+def _are_counted(items: Sequence[Item], at: int) -> bool:
+    """Whether ", two structures" or ", whole organ" stands at ``at``."""
+    told = items[at + 1 : at + 3]
+    if at == 0 or len(told) < 2 or told[1].text.lower() not in _THINGS:
+        return False
+    closed = at + 3 == len(items) or items[at + 3].kind in (*_ENDS, "with", "in")
+    return closed and (told[0].kind == "count" or told[0].text.lower() in ("whole", "entire"))
+
+
+def _is_asked_twice(items: Sequence[Item], at: int) -> bool:
+    """Whether ", outline both" comes after what was told on the left and on the right."""
+    asked = at > 1 and items[at - 1].kind == "filler" and items[at - 2].kind in _ENDS
+    closed = at + 1 == len(items) or items[at + 1].kind in _ENDS
+    told = {i.text.lower() for i in items[:at] if i.kind == "side"}
+    return asked and closed and {"left", "right"} <= told
+
+
+def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
+    """Whether "the vein" is the subclavian vein of before, "the fatty mass" the lipoma."""
+    word = items[at].text.lower()
+    if word in _LUMPS:
+        first = at - 1 if at and items[at - 1].kind == "attr" else at
+        definite = first > 0 and items[first - 1].text.lower() in ("the", "this", "mask of the")
+        closed = at + 1 == len(items) or items[at + 1].kind in ("stop", "but")
+        return (
+            definite
+            and closed
+            and any(i.kind == "mention" and lexicon.is_finding(i.value) for i in items[:at])
+        )
+    definite = at > 0 and items[at - 1].text.lower() in ("the", "that", "this")
+    if not definite or not (word in _DEVICES or _is_structure(items[at], lexicon)):
+        return False
+    earlier = [i.text.lower() for i in items[:at] if i.kind == "mention"]
+    return any(name.endswith(f" {word}") for name in earlier)
+
+
+def as_statements(items: Sequence[Item]) -> list[Item]:
+    """A question of where or what something is, with a request behind it, doubts nothing."""
+    result = list(items)
+    for at, item in enumerate(items):
+        if item.kind != "question_mark" or not _named(items[at + 1 :]):
+            continue
+        start = max(
+            (n for n in range(at) if items[n].kind in ("stop", "question_mark")), default=-1
+        )
+        first = result[start + 1]
+        if first.kind == "question" and first.text.lower().split(" ")[0] in (
+            "what",
+            "where",
+            "how",
+        ):
+            result[start + 1] = replace(first, kind="filler", value=None)
+            result[at] = replace(item, kind="stop", text=".", value=None)
+    return result
