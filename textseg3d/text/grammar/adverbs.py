@@ -23,9 +23,16 @@ _TOLD |= {"possible", "negative", "removed", "resected", "be", "been", "not", "s
 
 
 def without_adverbs(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens without adverbs that stand within a denial or a doubt and do not change it."""
+    """The tokens without adverbs that stand within a denial or a doubt and do not change it.
+
+    Nor is "right away" a side, but for "on the right away from the hilum".
+    """
     kept: list[Token] = []
+    words = [token.norm for token in tokens] + ["", ""]
     for at, token in enumerate(tokens):
+        soon = [n for n in (at - 1, at) if n >= 0 and words[n : n + 2] == ["right", "away"]]
+        if soon and words[soon[0] + 2] != "from":
+            continue
         if kept and kept[-1].norm in _AUXILIARY and _adverb(token):
             behind = at + 1
             while behind < len(tokens) and _adverb(tokens[behind]):

@@ -41,6 +41,7 @@ _TIMES |= {"friday", "saturday", "sunday", "lunch", "evening", "midnight", "then
 _PLANS = frozenset(("plan", "guide", "compare", "show"))
 _OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
+_LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _MASKS = frozenset(("mask", "masks", "outline", "outlines", "contour", "contours", "segmentation"))
 _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "implant"))
 
@@ -48,17 +49,21 @@ _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "i
 def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that only go with a request made fillers."""
     result = list(items)
-    for at in range(len(result)):
-        blank(result, at, _beside(result, at, lexicon))
+    ends = [len(items)] * len(items)
+    for at in range(len(items) - 2, -1, -1):
+        ends[at] = at + 1 if items[at + 1].kind in _ENDS else ends[at + 1]
+    for at, end in enumerate(ends):
+        blank(result, at, _beside(_Place(result, at, end, lexicon)))
     return result
 
 
 @dataclass(frozen=True)
 class _Place:
-    """An item, what surrounds it, and its clause: ``words`` from it on, ``end`` after the last."""
+    """An item, what surrounds it, and its clause, ``end`` being the item after the last."""
 
     items: Sequence[Item]
     at: int
+    end: int
     lexicon: Lexicon
 
     @property
@@ -74,11 +79,13 @@ class _Place:
         return self.items[self.at - 1] if self.at else None
 
     @property
-    def end(self) -> int:
-        return end_of(self.items, self.at + 1, _ENDS)
+    def head(self) -> list[str]:
+        """The first words of the clause from here on."""
+        return _words(self.items[self.at : min(self.at + 5, self.end)])
 
     @property
     def words(self) -> list[str]:
+        """All of them."""
         return _words(self.items[self.at : self.end])
 
     def follows(self, *texts: str) -> bool:
@@ -93,9 +100,9 @@ class _Place:
         return place >= 0 and _is_structure(self.items[place], self.lexicon)
 
 
-def _beside(items: Sequence[Item], at: int, lexicon: Lexicon) -> int:
-    """Where what begins at ``at`` and tells no target ends; ``at`` if it tells one."""
-    place = _Place(items, at, lexicon)
+def _beside(place: _Place) -> int:
+    """Where what begins here and tells no target ends; here, if it tells one."""
+    items, at = place.items, place.at
     if place.text == "as":
         end = end_of(items, at + 1, (*_ENDS, "in", "and"))
         return end if set(_words(items[at:end])) & _RESULTS else at
@@ -107,21 +114,20 @@ def _beside(items: Sequence[Item], at: int, lexicon: Lexicon) -> int:
 def _fills_the_clause(place: _Place) -> bool:
     """Whether all from here to the end of the clause only goes with a request."""
     text, item, items, at = place.text, place.item, place.items, place.at
-    words = place.words
+    words = place.head
     second = set(words[1:2])
-    alone = not _named(items[at + 1 : place.end])
     if item.kind == "comma":
         return _is_included(place)
     if item.kind == "size":
-        return bool(set(words[-1:]) & _SLICES) and place.follows(*_ON)
+        return place.follows(*_ON) and bool(set(place.words[-1:]) & _SLICES)
     if text == "so":
         return _is_purpose(words)
     if text == "before":
-        return bool(set(words) & _PROCEDURES)
+        return bool(set(place.words) & _PROCEDURES)
     if text in ("until", "till", "by"):
         return bool(second & _TIMES)
     if text == "if":
-        return bool(set(words[-1:]) & {"possible", "feasible"}) and len(words) < 5
+        return len(place.words) < 5 and place.words[-1] in ("possible", "feasible")
     if text == "all":
         return "way" in words[1:3]
     if text == "where":
@@ -129,11 +135,11 @@ def _fills_the_clause(place: _Place) -> bool:
     if text == "without":
         return bool(set(words[1:3]) & _DELAYS)
     if text in ("nothing", "whatever"):
-        return alone
+        return not _named(items[at + 1 : place.end])
     if text == "never":
         return second == {"mind"}
     if text == "with":
-        drawn = second == {"a"} and words[-1] in _DRAWN
+        drawn = second == {"a"} and place.words[-1] in _DRAWN
         return drawn or (second == {"all"} and place.of_structure())
     if text == "the":
         return second == {"way"} and bool(set(words[2:3]) & _WHO)
@@ -145,6 +151,8 @@ def _fills_the_clause(place: _Place) -> bool:
         return all(i.kind in _EXTENT for i in items[at : place.end])
     if text == "from":
         return "end" in words[1:3] and "to" in words[2:4]
+    if text == "to" and second == {"within"}:
+        return place.items[place.end - 1].kind == "size"
     if text == "to" and second & _PLANS:
         return _named(items[:at])
     including = text in _INCLUDING and place.before is not None
@@ -154,7 +162,7 @@ def _fills_the_clause(place: _Place) -> bool:
 def _length(place: _Place) -> int:
     """How many items from here on say nothing of a target."""
     text, item, items, at = place.text, place.item, place.items, place.at
-    words = place.words
+    words = place.head
     second = set(words[1:2])
     if item.kind == "in" and second & _UNITS:
         return 2
@@ -171,9 +179,13 @@ def _length(place: _Place) -> int:
     if text == "to":
         return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
     if item.kind == "comma":
-        return 3 if _are_counted(items, at) else 0
+        return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":
         return int(_is_polite(words))
+    if text == "everything" and second == {"else"}:
+        return 2 if _named(items[:at]) else 0
+    if at == 0 and _prepares(place):
+        return place.end
     if item.kind == "generic":
         return int(text == "whatever") or _introduces(items, at)
     if item.kind == "mention":
@@ -182,9 +194,7 @@ def _length(place: _Place) -> int:
 
 
 def _no_side(items: Sequence[Item], at: int) -> int:
-    """The length of the "right" of "right away" and "all right"; ", right?" may be a side."""
-    if at + 1 < len(items) and items[at + 1].text.lower() == "away":
-        return 2
+    """The length of the "right" of "all right"; the one of ", right?" may be a side."""
     if at == 0 or items[at - 1].text.lower() != "all":
         return 0
     return 2 if at + 1 < len(items) and items[at + 1].kind == "question_mark" else 1
@@ -212,6 +222,27 @@ def _asks_behind(items: Sequence[Item], at: int) -> bool:
     return first in _MASKS and not _named(items[:at])
 
 
+def _prepares(place: _Place) -> bool:
+    """Whether a text begins as "In preparation for surgery, outline the …"."""
+    rest = place.items[place.end :]
+    leads = place.item.kind in ("in", "filler") and place.text in _LEADS
+    return (
+        leads
+        and rest[:1] != []
+        and rest[0].kind == "comma"
+        and bool(set(place.words) & _PROCEDURES)
+        and _named(rest)
+    )
+
+
+def _is_weighting(items: Sequence[Item], at: int) -> bool:
+    """Whether "(T2)" stands here, after what was named."""
+    told = [item.text.lower() for item in items[at : at + 3]]
+    return (
+        told[:1] == ["("] and told[2:] == [")"] and told[1] in ("t1", "t2") and _named(items[:at])
+    )
+
+
 def _is_polite(words: Sequence[str]) -> bool:
     """Whether words begin as "wonder if you could"."""
     place = next((n for n, word in enumerate(words) if word in ("if", "whether")), len(words))
@@ -224,10 +255,12 @@ def _is_polite(words: Sequence[str]) -> bool:
 
 
 def _introduces(items: Sequence[Item], at: int) -> int:
-    """The length of "structure that I need is" at the beginning."""
+    """The length of "structure that I need is" or "structure of interest:" at the beginning."""
     if items[at].text.lower() not in _OBJECTS or any(i.kind != "filler" for i in items[:at]):
         return 0
-    said = next((n for n in range(at + 1, min(at + 6, len(items))) if items[n].kind == "be"), at)
+    said = next(
+        (n for n in range(at + 1, min(at + 6, len(items))) if items[n].kind in ("be", "colon")), at
+    )
     behind = items[said + 1 : said + 2]
     told = said > at and not _named(items[at + 1 : said]) and bool(behind)
     return said + 1 - at if told and behind[0].kind != "in" else 0
