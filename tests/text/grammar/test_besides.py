@@ -118,6 +118,11 @@ def test_behind(behind):
         ),
         ("no nodule in the left lung", "negated", None),
         ("edema around the left knee", "ok", None),
+        (
+            "please outline the carina of trachea, the trachea and the amygdala",
+            "ok",
+            [("carina of trachea", None, None), ("trachea", None, None), ("amygdala", None, None)],
+        ),
         ("nothing in the left lung", None, None),
     ],
 )

@@ -315,7 +315,7 @@ def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
     if not definite or not (word in _DEVICES or _is_structure(items[at], lexicon)):
         return False
     earlier = [i.text.lower() for i in items[:at] if i.kind == "mention"]
-    return any(name.endswith(f" {word}") for name in earlier)
+    return any(name.split(" of ")[0].endswith(f" {word}") for name in earlier)
 
 
 def as_statements(items: Sequence[Item]) -> list[Item]:
