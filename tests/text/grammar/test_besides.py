@@ -117,6 +117,18 @@ def test_behind(behind):
             [("breast implant rupture", "right", None)],
         ),
         ("no nodule in the left lung", "negated", None),
+        (
+            "liver, spleen and kidneys included",
+            "ok",
+            [("liver", None, None), ("spleen", None, None), ("kidney", "both", None)],
+        ),
+        ("liver including the spleen", "ok", [("liver", None, None), ("spleen", None, None)]),
+        ("CT before biopsy of the left renal mass", "ok", [("renal mass", "left", None)]),
+        (
+            "the left kidney as well as the whole right kidney",
+            "ok",
+            [("kidney", "both", None)],
+        ),
         ("edema around the left knee", "ok", None),
         (
             "please outline the carina of trachea, the trachea and the amygdala",

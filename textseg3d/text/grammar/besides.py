@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.knowledge import Target
 
 _ENDS = ("comma", "but", "stop", "colon", "question_mark")
 _NAMES = ("mention", "generic", "tail")
@@ -42,6 +43,7 @@ _PLANS = frozenset(("plan", "guide", "compare", "show"))
 _OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
+_ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
 _MASKS = frozenset(("mask", "masks", "outline", "outlines", "contour", "contours", "segmentation"))
 _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "implant"))
 
@@ -105,7 +107,8 @@ def _beside(place: _Place) -> int:
     items, at = place.items, place.at
     if place.text == "as":
         end = end_of(items, at + 1, (*_ENDS, "in", "and"))
-        return end if set(_words(items[at:end])) & _RESULTS else at
+        words = _words(items[at:end])  # not "as well as the whole right kidney"
+        return end if set(words[1:2]) & _ONE and set(words) & _RESULTS else at
     if _fills_the_clause(place):
         return place.end
     return at + _length(place)
@@ -123,7 +126,7 @@ def _fills_the_clause(place: _Place) -> bool:
     if text == "so":
         return _is_purpose(words)
     if text == "before":
-        return bool(set(place.words) & _PROCEDURES)
+        return bool(set(place.words) & _PROCEDURES) and _named(items[:at])
     if text in ("until", "till", "by"):
         return bool(second & _TIMES)
     if text == "if":
@@ -155,8 +158,7 @@ def _fills_the_clause(place: _Place) -> bool:
         return place.items[place.end - 1].kind == "size"
     if text == "to" and second & _PLANS:
         return _named(items[:at])
-    including = text in _INCLUDING and place.before is not None
-    return text in _DESPITE or (including and _is_structure(place.before, place.lexicon))
+    return text in _DESPITE or (text in _INCLUDING and _are_parts(place))
 
 
 def _length(place: _Place) -> int:
@@ -278,8 +280,21 @@ def _is_structure(item: Item | None, lexicon: Lexicon) -> bool:
 
 def _is_included(place: _Place) -> bool:
     """Whether ", isthmus included" begins here."""
-    told = len(place.words) > 2 and place.words[-1] in _INCLUDED
-    return told and _is_structure(place.before, place.lexicon)
+    return len(place.head) > 2 and place.words[-1] in _INCLUDED and _are_parts(place)
+
+
+def _are_parts(place: _Place) -> bool:
+    """Whether the structures from here on are parts or tissues of the one before."""
+    if not _is_structure(place.before, place.lexicon):
+        return False
+    tree, whole = place.lexicon.tree, place.items[place.at - 1].value.forms[0].concept
+    for item in place.items[place.at : place.end]:
+        if _is_structure(item, place.lexicon):
+            part = item.value.forms[0].concept
+            wholes = {target.concept for target in tree.ancestors(Target(part, None))}
+            if whole not in wholes and tree.concept(part).category != "nervous tissue":
+                return False
+    return True
 
 
 def _are_counted(items: Sequence[Item], at: int) -> bool:
@@ -314,7 +329,8 @@ def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
     definite = at > 0 and items[at - 1].text.lower() in ("the", "that", "this")
     if not definite or not (word in _DEVICES or _is_structure(items[at], lexicon)):
         return False
-    earlier = [i.text.lower() for i in items[:at] if i.kind == "mention"]
+    told = max((n for n in range(at) if items[n].kind in _ENDS[1:]), default=0)  # not in a list
+    earlier = [i.text.lower() for i in items[:told] if i.kind == "mention"]
     return any(name.split(" of ")[0].endswith(f" {word}") for name in earlier)
 
 
