@@ -129,6 +129,12 @@ def test_behind(behind):
             "ok",
             [("kidney", "both", None)],
         ),
+        ("For vein mapping, the femoral veins", "ok", [("femoral vein", "both", None)]),
+        (
+            "For the DVT series, mark the left popliteal vein.",
+            "ok",
+            [("popliteal vein", "left", None)],
+        ),
         ("edema around the left knee", "ok", None),
         (
             "please outline the carina of trachea, the trachea and the amygdala",

@@ -44,6 +44,7 @@ _OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
+_ONE |= {"gross", "clinical", "planning"}
 _MASKS = frozenset(("mask", "masks", "outline", "outlines", "contour", "contours", "segmentation"))
 _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "implant"))
 

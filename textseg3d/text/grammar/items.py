@@ -48,6 +48,7 @@ _PURPOSES |= {
 }
 _SYMPTOMS = frozenset(("pain", "pains", "tenderness", "discomfort", "ache", "complaints", "trauma"))
 _PURPOSES |= {"cta", "mra", "ultrasound", "biopsy", "endoscopy", "angiography", "imaging"}
+_PURPOSES |= {"mapping", "series", "workup", "board", "conference", "rounds", "clinic"}
 
 _TREES = ("artery", "vein", "nerve", "muscle", "ligament", "bone")
 
