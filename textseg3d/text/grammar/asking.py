@@ -1,0 +1,300 @@
+"""What a text asks for beside what it tells: "He has a TIPS. Outline the liver." asks for a liver.
+
+A text is cut into segments at its punctuation. Where one of them asks for something by name, what
+others only tell is no target; it gives its side to what is asked for, if that lies there and says
+none: "MRI of the left knee; I need the meniscus".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from textseg3d.text.grammar.items import Item, blank, end_of
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_NAMES = ("mention", "generic", "tail")
+_SEPARATORS = ("comma", "but", "stop", "colon", "question_mark")
+_CLOSING = ("stop", "question_mark")
+_DOING = frozenset(("outline", "segment", "mask", "mark", "delineate", "contour", "trace", "draw"))
+_DOING |= {"highlight", "label", "give", "get", "extract", "annotate", "locate", "localise"}
+_DOING |= {"localize", "isolate", "paint", "colour", "color", "provide", "generate", "create"}
+_DOING |= {"produce", "make", "return", "find", "show", "pick", "pinpoint", "circle", "encircle"}
+_DOING |= {"measure", "display", "fetch", "grab", "select", "add", "include", "identify", "detect"}
+_DOING |= {"visualise", "visualize", "deliver", "render", "compute", "want", "need", "interested"}
+_DOING |= {"indicate", "shade", "tag", "demarcate", "map", "export", "do", "send", "supply", "cover"}
+_DOING |= {"prepare", "separate", "crop", "cut", "point", "looking", "after", "put", "let", "fill"}
+_WISHED = frozenset(("outlined", "segmented", "masked", "marked", "contoured", "delineated"))
+_WISHED |= {"traced", "drawn", "highlighted", "labelled", "labeled", "wanted", "needed", "required"}
+_WISHED |= {"requested", "want", "need", "require", "annotated", "isolated", "shown", "extracted"}
+_FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", "attr", "size"))
+_FORE |= {"count", "order", "rank", "in", "comma", "has"}
+_NOT_ASKING = frozenset(("not", "no", "never", "cannot", "was", "were", "had", "has", "already"))
+_NOT_ASKING |= {"been", "did", "he", "she", "they", "patient", "radiologist", "who", "which", "to"}
+_NOT_ASKING |= {"without", "unable", "failed"}
+_FURTHER = frozenset(("also", "too", "additionally", "plus", "besides", "well", "both", "addition"))
+_SAYING = frozenset(("patient", "he", "she", "his", "her", "my", "our", "man", "woman", "girl", "boy"))
+_SAYING |= {"they", "there", "known", "history", "hx", "post", "since", "because", "after", "given"}
+_SAYING |= {"although", "while", "as", "despite", "however", "underwent", "had", "was", "were", "lost"}
+_SAYING |= {"i", "we", "already", "previous", "previously", "year-old", "yo", "ct", "mri", "cta"}
+_SAYING |= {"mra", "pet", "scan", "follow-up", "sees", "saw", "seen", "noted", "reported", "though"}
+_OPENING = frozenset(("because", "because of", "since", "for", "with", "given", "after", "in"))
+_OPENING |= {"as", "due to", "owing to", "despite", "following", "although", "though"}
+_PERSONS = frozenset(("i", "we", "you", "please", "give", "kindly"))
+_NEAR = (frozenset(("pelvis", "lower limb")), frozenset(("thorax", "upper limb")))
+_NEAR += (frozenset(("head", "brain", "neck")),)
+_SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
+_LUMPS = frozenset(("lesion", "mass", "finding", "abnormality", "growth", "tumor", "tumour"))
+_KINDS = {"vessel": frozenset(("artery", "vein", "vessel")), "organ": frozenset(("organ", "gland"))}
+_KINDS |= {kind: frozenset((kind,)) for kind in ("bone", "muscle", "nerve", "joint", "artery")}
+_KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "gland", "tooth")}
+_BACK = frozenset(("it", "its", "this", "they", "these", "one", "them", "those", "that"))
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Items ``start`` to ``end``; ``closed`` by the kind of what follows ("" at the end)."""
+
+    start: int
+    end: int
+    closed: str
+    asks: bool
+    says: bool
+
+
+def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, those that are only told beside a request made fillers."""
+    items = _other_one(_parted(items), lexicon)
+    segments = list(_segments(items))
+    asking = [s for s in segments if s.asks and _object(items, s) is not None]
+    if not asking or any(_words(items[s.start : s.end]) & _FURTHER for s in asking):
+        return items
+    context = [s for s in segments if _is_told(s, segments, items, lexicon)]
+    if not context:
+        return items
+    result = list(items)
+    told = [at for s in context for at in range(s.start, s.end) if items[at].kind == "mention"]
+    asked = [at for s in asking for at in range(s.start, s.end) if items[at].kind in _NAMES]
+    kept = _meant_again(result, told, asked, lexicon)
+    if not kept and result[asked[0]].kind == "tail":
+        return items
+    sides = [] if kept else _sides(result, context, told, asked, lexicon)
+    for segment in context:
+        span = range(segment.start, segment.end)
+        others = any(_is_finding(result[at], lexicon) for at in told if at in span)
+        if not kept or (others and not any(at in span for at in kept)):
+            blank(result, segment.start, segment.end)
+        if segment.closed == "question_mark":
+            result[segment.end] = Item("stop", None, ".")
+    for at, side in reversed(sides):
+        result.insert(at, Item("side", side, side))
+    return result
+
+
+def _parted(items: Sequence[Item]) -> list[Item]:
+    """The items with a comma where "because of the pacemaker" ends and "I want" begins."""
+    result: list[Item] = []
+    opens = False
+    for at, item in enumerate(items):
+        if not result or item.kind in _SEPARATORS:
+            opens = item.text.lower() in _OPENING if not result else False
+        words = _words(items[at : at + 2])
+        if (opens and result and result[-1].kind not in _SEPARATORS and words & _PERSONS) and (
+            words & _DOING and any(i.kind in _NAMES for i in result)
+        ):
+            result.append(Item("comma", None, ","))
+            opens = False
+        result.append(item)
+    return result
+
+
+def _other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the left kidney is gone; outline the right one" as the right kidney."""
+    if items[:1] and items[0].text.lower() in ("of", "out of", "among", "from"):
+        return items
+    for at in range(1, len(items) - 1):
+        side, one = items[at], items[at + 1]
+        if side.kind != "side" or one.text.lower() not in ("one", "ones"):
+            continue
+        start = max((n for n in range(at) if items[n].kind in _SEPARATORS), default=-1) + 1
+        before = [i for i in items[:start] if i.kind == "mention"]
+        if not before or not _words(items[start:at]) & _DOING:
+            continue
+        plain = [i for i in before if not lexicon.is_finding(i.value)] or before
+        match = plain[-1].value
+        forms = tuple(form._replace(side=None) for form in match.forms)
+        items[at + 1] = replace(plain[-1], value=match._replace(forms=forms, sides=()))
+    return items
+
+
+def _words(items: Sequence[Item]) -> set[str]:
+    return {word for item in items for word in item.text.lower().split(" ")}
+
+
+def _segments(items: Sequence[Item]) -> Iterator[_Segment]:
+    start = 0
+    for at in range(len(items) + 1):
+        last = at == len(items)
+        if not last and (items[at].kind not in _SEPARATORS or _joins(items, at)):
+            continue
+        if at > start:
+            part = items[start:at]
+            asks = _asks(part)
+            says = not asks and _says(part)
+            yield _Segment(start, at, "" if last else items[at].kind, asks, says)
+        start = at + 1
+
+
+def _joins(items: Sequence[Item], at: int) -> bool:
+    """Whether the "I" of "what I need" stands at ``at``."""
+    return items[at].text == "I" and at > 0 and items[at - 1].kind == "question"
+
+
+def _asks(items: Sequence[Item]) -> bool:
+    """Whether a segment begins as "please outline the" or ends as "should be outlined"."""
+    first = next((at for at, item in enumerate(items) if item.kind in _NAMES), len(items))
+    fore = _words(items[:first])
+    if fore == {"trace"} and first < len(items):
+        return False  # "trace ascites"
+    if {item.kind for item in items[:first]} <= _FORE and fore & _DOING and not fore & _NOT_ASKING:
+        return True
+    if fore & {"next"} and any(item.kind == "be" for item in items[:first]):
+        return True
+    behind = _words(items[first + 1 :])
+    wished = bool(behind & _WISHED) and bool(behind & {"be", "is", "are", "please", "i", "we"})
+    return wished and not _words(items) & _NOT_ASKING
+
+
+def _says(items: Sequence[Item]) -> bool:
+    """Whether a segment tells something: that it is, who has it, or when."""
+    kinds = {item.kind for item in items}
+    return bool(kinds & {"be", "has"} or _words(items) & _SAYING)
+
+
+def _object(items: Sequence[Item], segment: _Segment) -> int | None:
+    """The first name of a segment."""
+    span = range(segment.start, segment.end)
+    return next((at for at in span if items[at].kind in _NAMES), None)
+
+
+def _is_told(
+    segment: _Segment, segments: Sequence[_Segment], items: Sequence[Item], lexicon: Lexicon
+) -> bool:
+    """Whether a segment is beside what the text asks for."""
+    part = items[segment.start : segment.end]
+    denied = any(item.kind.startswith("neg_") for item in part)
+    skipped = part[0].text.lower() in _SKIPPED
+    if segment.asks or (denied and _object(items, segment) is not None):
+        return False
+    if any(item.kind == "exclude" for item in part) and not skipped:
+        return False
+    at = segments.index(segment)
+    later = [s for s in segments[at + 1 :] if s.asks and _object(items, s) is not None]
+    if not later:
+        tells = any(item.kind in (*_NAMES, "side") for item in part)
+        return segment.says and not _words(part[:2]) & _BACK and tells
+    closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
+    wanted = items[_object(items, later[0])]  # type: ignore[index]
+    whole = _is_whole(wanted, part, lexicon)
+    if not (closed or segment.says or skipped or whole or denied):
+        return False
+    finding = wanted.kind != "mention" or lexicon.is_finding(wanted.value)
+    told = [item for item in part if item.kind in _NAMES]
+    place = bool(told) and not any(_is_finding(item, lexicon) for item in told)
+    return segment.says or skipped or not (place and finding)
+
+
+def _is_whole(wanted: Item, part: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether what is wanted was told, or is its place: "stone in the kidney; the kidney"."""
+    if _is_finding(wanted, lexicon):
+        found = [i for i in part if i.kind == "mention" and lexicon.is_finding(i.value)]
+        return len(found) > 0 and any(_is_named(i, wanted) for i in found)
+    name = wanted.value.forms[0].concept
+    found = [i for i in part if i.kind in _NAMES]
+    places = [i.value.forms[0].concept for i in found if not _is_finding(i, lexicon)]
+    return name in places and len(places) < len(found)
+
+
+def _is_finding(item: Item, lexicon: Lexicon) -> bool:
+    return item.kind != "mention" or lexicon.is_finding(item.value)
+
+
+def _meant_again(
+    items: list[Item], told: Sequence[int], asked: Sequence[int], lexicon: Lexicon
+) -> list[int]:
+    """What is told and asked for in other words: "a TIPS; outline the shunt"."""
+    first = asked[0]
+    item = items[first]
+    if any(i.kind == "side" for i in items[max(0, first - 3) : first]):
+        return []
+    findings = [at for at in told if lexicon.is_finding(items[at].value)]
+    word = item.text.lower()
+    exact = [at for at in findings if _is_named(items[at], item)]
+    vague = findings if word in _LUMPS or item.kind == "generic" else []
+    again = exact or vague
+    if again:
+        blank(items, first, first + 1)
+        end = end_of(items, first, (*_SEPARATORS, "exclude"))
+        while end < len(items) and not _closes(items[end]):  # "…, not the pancreas"
+            following = items[end + 1 : end + 2]
+            if following and following[0].kind.startswith(("neg_", "exclude")):
+                blank(items, end, end_of(items, end + 1, _SEPARATORS))
+            end = end_of(items, end + 1, _SEPARATORS)
+    spans = [range(at, end_of(items, at, _SEPARATORS)) for at in exact]
+    for at in (at for span in spans for at in span if at not in exact):
+        if items[at].kind in _NAMES and _is_finding(items[at], lexicon):
+            blank(items, at, at + 1)  # "phleboliths mimic stones; outline the phleboliths"
+    categories = _KINDS.get(word.removesuffix("s"), frozenset())
+    for at in [] if again else told:
+        form = items[at].value.forms[0]
+        if not lexicon.is_finding(items[at].value) and (
+            lexicon.tree.concept(form.concept).category in categories
+        ):
+            items[first] = items[at]  # "a stent in the artery; outline the vessel"
+    return again
+
+
+def _is_named(told: Item, item: Item) -> bool:
+    name = told.value.forms[0].concept
+    same = item.kind == "mention" and item.value.forms[0].concept == name
+    word = item.text.lower().removesuffix("s")
+    return same or word in (name.split(" ")[-1], told.text.lower().split(" ")[-1].removesuffix("s"))
+
+
+def _closes(item: Item) -> bool:
+    return item.kind in ("stop", "but", "question_mark")
+
+
+def _sides(
+    items: Sequence[Item],
+    context: Sequence[_Segment],
+    told: Sequence[int],
+    asked: Sequence[int],
+    lexicon: Lexicon,
+) -> list[tuple[int, str]]:
+    """Where a side is to be put before what is asked for, in the order of the text."""
+    said = {s for part in context for i in items[part.start : part.end] for s in _said(i)}
+    if len(said) != 1 or any(_said(items[at]) for at in asked):
+        return []
+    (side,) = said
+    regions = {lexicon.tree.concept(items[at].value.forms[0].concept).region for at in told}
+    if not any(lexicon.is_finding(items[at].value) for at in told):
+        regions |= {near for pair in _NEAR for near in pair if regions & pair}
+    result = []
+    for at in asked:
+        if items[at].kind != "mention" or any(i.kind == "side" for i in items[max(0, at - 3) : at]):
+            continue
+        form = items[at].value.forms[0]
+        concept = lexicon.tree.concept(form.concept)
+        free = form.side is None and concept.side_rule in ("paired", "any")
+        if free and (concept.region in regions or concept.region == "whole body"):
+            result.append((at, side))
+    return result
+
+
+def _said(item: Item) -> list[str]:
+    if item.kind == "side":
+        return [item.value]
+    if item.kind != "mention":
+        return []
+    return [s for s in (*item.value.sides, item.value.forms[0].side) if s]
