@@ -22,22 +22,81 @@ _DOING |= {"localize", "isolate", "paint", "colour", "color", "provide", "genera
 _DOING |= {"produce", "make", "return", "find", "show", "pick", "pinpoint", "circle", "encircle"}
 _DOING |= {"measure", "display", "fetch", "grab", "select", "add", "include", "identify", "detect"}
 _DOING |= {"visualise", "visualize", "deliver", "render", "compute", "want", "need", "interested"}
-_DOING |= {"indicate", "shade", "tag", "demarcate", "map", "export", "do", "send", "supply", "cover"}
-_DOING |= {"prepare", "separate", "crop", "cut", "point", "looking", "after", "put", "let", "fill"}
+_DOING |= {
+    "indicate",
+    "shade",
+    "tag",
+    "demarcate",
+    "map",
+    "export",
+    "do",
+    "send",
+    "supply",
+    "cover",
+}
+_DOING |= {
+    "like",
+    "prepare",
+    "separate",
+    "crop",
+    "cut",
+    "point",
+    "looking",
+    "after",
+    "put",
+    "let",
+    "fill",
+}
 _WISHED = frozenset(("outlined", "segmented", "masked", "marked", "contoured", "delineated"))
-_WISHED |= {"traced", "drawn", "highlighted", "labelled", "labeled", "wanted", "needed", "required"}
-_WISHED |= {"requested", "want", "need", "require", "annotated", "isolated", "shown", "extracted"}
+_WISHED |= {"traced", "drawn", "highlighted", "labelled", "labeled", "annotated", "isolated"}
+_WISHED |= {"shown", "extracted", "found", "located", "measured", "coloured", "colored"}
+_NEEDED = frozenset(("wanted", "needed", "required", "requested", "want", "need", "require"))
+_LABELS = frozenset(("label", "mask", "outline", "contour", "map", "tag"))
+_DEFINITE = frozenset(("the", "this", "that", "his", "their", "existing"))
+_AIMS = frozenset(
+    ("target", "next", "structure", "object", "thing", "aim", "task", "request", "goal")
+)
+_PLEASE = frozenset(("please", "pls", "thanks", "thank", "thx", "bitte"))
+_UNWANTED = frozenset(("interest", "relevance", "importance", "use", "interested", "need", "want"))
+_UNWANTED |= {"needed", "wanted", "relevant", "required", "matter", "care", "concern", "bother"}
+_ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
+_ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "clot": ("thromb", "embol")}
 _FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", "attr", "size"))
-_FORE |= {"count", "order", "rank", "in", "comma", "has"}
+_FORE |= {"attr", "count", "order", "rank", "in", "comma", "has"}
 _NOT_ASKING = frozenset(("not", "no", "never", "cannot", "was", "were", "had", "has", "already"))
-_NOT_ASKING |= {"been", "did", "he", "she", "they", "patient", "radiologist", "who", "which", "to"}
+_NOT_ASKING |= {"been", "did", "he", "she", "they", "patient", "radiologist", "who", "which"}
 _NOT_ASKING |= {"without", "unable", "failed"}
-_FURTHER = frozenset(("also", "too", "additionally", "plus", "besides", "well", "both", "addition"))
-_SAYING = frozenset(("patient", "he", "she", "his", "her", "my", "our", "man", "woman", "girl", "boy"))
+_FURTHER = frozenset(("also", "too", "additionally", "plus", "besides", "well", "addition"))
+_SAYING = frozenset(
+    ("patient", "he", "she", "his", "her", "my", "our", "man", "woman", "girl", "boy")
+)
 _SAYING |= {"they", "there", "known", "history", "hx", "post", "since", "because", "after", "given"}
-_SAYING |= {"although", "while", "as", "despite", "however", "underwent", "had", "was", "were", "lost"}
+_SAYING |= {
+    "although",
+    "while",
+    "as",
+    "despite",
+    "however",
+    "underwent",
+    "had",
+    "was",
+    "were",
+    "lost",
+}
 _SAYING |= {"i", "we", "already", "previous", "previously", "year-old", "yo", "ct", "mri", "cta"}
-_SAYING |= {"mra", "pet", "scan", "follow-up", "sees", "saw", "seen", "noted", "reported", "though"}
+_SAYING |= {
+    "mra",
+    "pet",
+    "scan",
+    "follow-up",
+    "follow",
+    "sees",
+    "saw",
+    "seen",
+    "noted",
+    "reported",
+    "though",
+}
 _OPENING = frozenset(("because", "because of", "since", "for", "with", "given", "after", "in"))
 _OPENING |= {"as", "due to", "owing to", "despite", "following", "although", "though"}
 _PERSONS = frozenset(("i", "we", "you", "please", "give", "kindly"))
@@ -48,6 +107,8 @@ _LUMPS = frozenset(("lesion", "mass", "finding", "abnormality", "growth", "tumor
 _KINDS = {"vessel": frozenset(("artery", "vein", "vessel")), "organ": frozenset(("organ", "gland"))}
 _KINDS |= {kind: frozenset((kind,)) for kind in ("bone", "muscle", "nerve", "joint", "artery")}
 _KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "gland", "tooth")}
+_SCANS = frozenset(("ct", "mri", "mr", "cta", "mra", "pet", "scan", "study", "image", "images"))
+_GONE = frozenset(("resected", "removed", "excised", "amputated", "operated", "treated"))
 _BACK = frozenset(("it", "its", "this", "they", "these", "one", "them", "those", "that"))
 
 
@@ -132,17 +193,27 @@ def _words(items: Sequence[Item]) -> set[str]:
 
 
 def _segments(items: Sequence[Item]) -> Iterator[_Segment]:
+    """The segments; what names nothing behind a comma belongs to the one before."""
+    cuts = [at for at, i in enumerate(items) if i.kind in _SEPARATORS and not _joins(items, at)]
     start = 0
-    for at in range(len(items) + 1):
-        last = at == len(items)
-        if not last and (items[at].kind not in _SEPARATORS or _joins(items, at)):
-            continue
-        if at > start:
-            part = items[start:at]
-            asks = _asks(part)
-            says = not asks and _says(part)
-            yield _Segment(start, at, "" if last else items[at].kind, asks, says)
-        start = at + 1
+    for at, end in zip(cuts, [*cuts[1:], len(items)]):
+        apart = items[at].kind != "comma" or _names_any(items[at:end])
+        if apart and at > start:
+            yield _segment(items, start, at)
+        start = at + 1 if apart else start
+    if start < len(items):
+        yield _segment(items, start, len(items))
+
+
+def _segment(items: Sequence[Item], start: int, end: int) -> _Segment:
+    part = items[start:end]
+    asks = _asks(part)
+    closed = items[end].kind if end < len(items) else ""
+    return _Segment(start, end, closed, asks, not asks and _says(part))
+
+
+def _names_any(items: Sequence[Item]) -> bool:
+    return any(item.kind in _NAMES for item in items)
 
 
 def _joins(items: Sequence[Item], at: int) -> bool:
@@ -153,22 +224,26 @@ def _joins(items: Sequence[Item], at: int) -> bool:
 def _asks(items: Sequence[Item]) -> bool:
     """Whether a segment begins as "please outline the" or ends as "should be outlined"."""
     first = next((at for at, item in enumerate(items) if item.kind in _NAMES), len(items))
-    fore = _words(items[:first])
+    head, be = items[:first], any(item.kind == "be" for item in items)
+    fore, behind = _words(head), _words(items[first + 1 :])
     if fore == {"trace"} and first < len(items):
         return False  # "trace ascites"
-    if {item.kind for item in items[:first]} <= _FORE and fore & _DOING and not fore & _NOT_ASKING:
+    words = fore | behind
+    doing = fore & _DOING
+    if fore & _NOT_ASKING or (be and doing and doing <= _LABELS and fore & _DEFINITE):
+        return False  # "the label of the colon is wrong"
+    aim = fore & _AIMS and fore & {"is", "are", "be"}
+    if aim or ({item.kind for item in head} <= _FORE and fore & _DOING) or words & _PLEASE:
         return True
-    if fore & {"next"} and any(item.kind == "be" for item in items[:first]):
-        return True
-    behind = _words(items[first + 1 :])
-    wished = bool(behind & _WISHED) and bool(behind & {"be", "is", "are", "please", "i", "we"})
-    return wished and not _words(items) & _NOT_ASKING
+    wished = words & _NEEDED and words & {"is", "are", "be", "i", "we"}
+    done = behind & _WISHED and words & {"be", "have", "get"}
+    return bool(wished or done) and not words & _NOT_ASKING
 
 
 def _says(items: Sequence[Item]) -> bool:
     """Whether a segment tells something: that it is, who has it, or when."""
     kinds = {item.kind for item in items}
-    return bool(kinds & {"be", "has"} or _words(items) & _SAYING)
+    return bool(kinds & {"be", "has", "unknown"} or _words(items) & _SAYING)
 
 
 def _object(items: Sequence[Item], segment: _Segment) -> int | None:
@@ -184,7 +259,8 @@ def _is_told(
     part = items[segment.start : segment.end]
     denied = any(item.kind.startswith("neg_") for item in part)
     skipped = part[0].text.lower() in _SKIPPED
-    if segment.asks or (denied and _object(items, segment) is not None):
+    unwanted = bool(_words(part) & (_UNWANTED | _GONE))
+    if segment.asks or (denied and not unwanted and _names_any(part)):
         return False
     if any(item.kind == "exclude" for item in part) and not skipped:
         return False
@@ -192,7 +268,8 @@ def _is_told(
     later = [s for s in segments[at + 1 :] if s.asks and _object(items, s) is not None]
     if not later:
         tells = any(item.kind in (*_NAMES, "side") for item in part)
-        return segment.says and not _words(part[:2]) & _BACK and tells
+        back = _words(part[:2]) & _BACK and not _words(part) & _SCANS
+        return segment.says and not back and tells
     closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
     wanted = items[_object(items, later[0])]  # type: ignore[index]
     whole = _is_whole(wanted, part, lexicon)
@@ -229,8 +306,13 @@ def _meant_again(
         return []
     findings = [at for at in told if lexicon.is_finding(items[at].value)]
     word = item.text.lower()
-    exact = [at for at in findings if _is_named(items[at], item)]
-    vague = findings if word in _LUMPS or item.kind == "generic" else []
+    whole = not _is_finding(item, lexicon)  # "fatty liver; outline the liver"
+    exact = [] if whole else [at for at in findings if _is_named(items[at], item)]
+    roots = _ROOTS.get(word.removesuffix("s"), (word,))
+    alike = [at for at in findings if any(r in items[at].value.forms[0].concept for r in roots)]
+    vague = findings if word in _LUMPS else alike if item.kind == "generic" else []
+    if _has_place(items, asked, lexicon):
+        return []
     again = exact or vague
     if again:
         blank(items, first, first + 1)
@@ -252,6 +334,17 @@ def _meant_again(
         ):
             items[first] = items[at]  # "a stent in the artery; outline the vessel"
     return again
+
+
+def _has_place(items: Sequence[Item], asked: Sequence[int], lexicon: Lexicon) -> bool:
+    """Whether what is asked for is told with the place where it is."""
+    return any(
+        at > asked[0]
+        and not _is_finding(items[at], lexicon)
+        and items[at].kind == "mention"
+        and any(i.kind == "in" for i in items[asked[0] : at])
+        for at in asked[:2]
+    )
 
 
 def _is_named(told: Item, item: Item) -> bool:

@@ -41,6 +41,7 @@ _TIMES = frozenset(("noon", "tomorrow", "tonight", "monday", "tuesday", "wednesd
 _TIMES |= {"friday", "saturday", "sunday", "lunch", "evening", "midnight", "then"}
 _PLANS = frozenset(("plan", "guide", "compare", "show"))
 _OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
+_HENCE = frozenset(("therefore", "hence", "thus", "so", "consequently", "and"))
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
@@ -56,7 +57,10 @@ def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     for at in range(len(items) - 2, -1, -1):
         ends[at] = at + 1 if items[at + 1].kind in _ENDS else ends[at + 1]
     for at, end in enumerate(ends):
+        aim = items[at].kind == "generic" and _introduces(result, at)
         blank(result, at, _beside(_Place(result, at, end, lexicon)))
+        if aim:
+            result[at] = Item("filler", None, "target is")
     return result
 
 
@@ -258,8 +262,10 @@ def _is_polite(words: Sequence[str]) -> bool:
 
 
 def _introduces(items: Sequence[Item], at: int) -> int:
-    """The length of "structure that I need is" or "structure of interest:" at the beginning."""
-    if items[at].text.lower() not in _OBJECTS or any(i.kind != "filler" for i in items[:at]):
+    """The length of "structure that I need is" or "my target:" at a clause's beginning."""
+    start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
+    fore = [i for i in items[start:at] if i.kind != "filler" and i.text.lower() not in _HENCE]
+    if items[at].text.lower() not in _OBJECTS or fore:
         return 0
     said = next(
         (n for n in range(at + 1, min(at + 6, len(items))) if items[n].kind in ("be", "colon")), at
@@ -272,7 +278,8 @@ def _introduces(items: Sequence[Item], at: int) -> int:
 def _is_purpose(words: Sequence[str]) -> bool:
     """Whether words begin as "so that I can"."""
     rest = [word for word in words[1:4] if word != "that"]
-    return rest[:1] != [] and rest[0] in _WHO and bool(_ABLE & set(rest[1:2]))
+    able = rest[:1] != [] and rest[0] in _WHO and bool(_ABLE & set(rest[1:2]))
+    return able and "like" not in words[:5]  # "so we would like to have the liver"
 
 
 def _is_structure(item: Item | None, lexicon: Lexicon) -> bool:

@@ -394,10 +394,10 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item], lexicon: Lexicon)
         if is_past(tokens, at, at + 1):
             items.append(Item("filler", None, token.raw))
             return at + 1
-        if (listed and following in (".", ")")) or before in _NUMBERED or following in _TIMES:
-            end = at + 2 if following in (".", ")") or following in _TIMES else at + 1
+        behind = (listed and following in (".", ")")) or following in _TIMES
+        if behind or before in _NUMBERED:
             items.append(Item("filler", None, token.raw))
-            return end
+            return at + 1 + behind
         whole = token.raw.isdigit() and 0 < int(token.raw[:6]) <= 50
         items.append(
             Item("count" if whole else "unknown", _count(token) if whole else None, token.raw)
