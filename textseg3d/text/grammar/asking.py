@@ -36,13 +36,16 @@ _DOING |= {
 }
 _DOING |= {
     "like",
+    "asked",
+    "wants",
+    "requested",
+    "requires",
     "prepare",
     "separate",
     "crop",
     "cut",
     "point",
     "looking",
-    "after",
     "put",
     "let",
     "fill",
@@ -54,7 +57,7 @@ _NEEDED = frozenset(("wanted", "needed", "required", "requested", "want", "need"
 _LABELS = frozenset(("label", "mask", "outline", "contour", "map", "tag"))
 _DEFINITE = frozenset(("the", "this", "that", "his", "their", "existing"))
 _AIMS = frozenset(
-    ("target", "next", "structure", "object", "thing", "aim", "task", "request", "goal")
+    ("where", "target", "next", "structure", "object", "thing", "aim", "task", "request", "goal")
 )
 _PLEASE = frozenset(("please", "pls", "thanks", "thank", "thx", "bitte"))
 _UNWANTED = frozenset(("interest", "relevance", "importance", "use", "interested", "need", "want"))
@@ -98,7 +101,21 @@ _SAYING |= {
     "though",
 }
 _OPENING = frozenset(("because", "because of", "since", "for", "with", "given", "after", "in"))
-_OPENING |= {"as", "due to", "owing to", "despite", "following", "although", "though"}
+_OPENING |= {
+    "from",
+    "of",
+    "on",
+    "within",
+    "at",
+    "inside",
+    "as",
+    "due to",
+    "owing to",
+    "despite",
+    "following",
+    "although",
+    "though",
+}
 _PERSONS = frozenset(("i", "we", "you", "please", "give", "kindly"))
 _NEAR = (frozenset(("pelvis", "lower limb")), frozenset(("thorax", "upper limb")))
 _NEAR += (frozenset(("head", "brain", "neck")),)
@@ -158,7 +175,7 @@ def _parted(items: Sequence[Item]) -> list[Item]:
     opens = False
     for at, item in enumerate(items):
         if not result or item.kind in _SEPARATORS:
-            opens = item.text.lower() in _OPENING if not result else False
+            opens = not result and item.text.lower().split(" ")[0] in _OPENING
         words = _words(items[at : at + 2])
         if (opens and result and result[-1].kind not in _SEPARATORS and words & _PERSONS) and (
             words & _DOING and any(i.kind in _NAMES for i in result)
@@ -233,6 +250,7 @@ def _asks(items: Sequence[Item]) -> bool:
     if fore & _NOT_ASKING or (be and doing and doing <= _LABELS and fore & _DEFINITE):
         return False  # "the label of the colon is wrong"
     aim = fore & _AIMS and fore & {"is", "are", "be"}
+    aim = aim or (fore & {"what", "how"} and fore & {"does", "do"})  # "what does it look like?"
     if aim or ({item.kind for item in head} <= _FORE and fore & _DOING) or words & _PLEASE:
         return True
     wished = words & _NEEDED and words & {"is", "are", "be", "i", "we"}
@@ -273,11 +291,14 @@ def _is_told(
     closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
     wanted = items[_object(items, later[0])]  # type: ignore[index]
     whole = _is_whole(wanted, part, lexicon)
-    if not (closed or segment.says or skipped or whole or denied):
-        return False
     finding = wanted.kind != "mention" or lexicon.is_finding(wanted.value)
     told = [item for item in part if item.kind in _NAMES]
     place = bool(told) and not any(_is_finding(item, lexicon) for item in told)
+    opens = place and part[0].text.lower().split(" ")[0] in _OPENING  # "in the hip, find the head"
+    if opens and not finding:
+        return True
+    if not (closed or segment.says or skipped or whole or denied):
+        return False
     return segment.says or skipped or not (place and finding)
 
 
@@ -373,6 +394,7 @@ def _sides(
     regions = {lexicon.tree.concept(items[at].value.forms[0].concept).region for at in told}
     if not any(lexicon.is_finding(items[at].value) for at in told):
         regions |= {near for pair in _NEAR for near in pair if regions & pair}
+    anywhere = not told  # "left knee MRI, mark the patella"
     result = []
     for at in asked:
         if items[at].kind != "mention" or any(i.kind == "side" for i in items[max(0, at - 3) : at]):
@@ -380,7 +402,7 @@ def _sides(
         form = items[at].value.forms[0]
         concept = lexicon.tree.concept(form.concept)
         free = form.side is None and concept.side_rule in ("paired", "any")
-        if free and (concept.region in regions or concept.region == "whole body"):
+        if free and (anywhere or concept.region in {*regions, "whole body"}):
             result.append((at, side))
     return result
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
 from textseg3d.text.grammar.adverbs import without_adverbs
+from textseg3d.text.grammar.areas import within_areas
 from textseg3d.text.grammar.asking import only_asked
 from textseg3d.text.grammar.assemble import targets_of
 from textseg3d.text.grammar.brackets import without_repetitions
@@ -140,7 +141,7 @@ def _read(
     found: list[PromptTarget] = []
     ignored: list[str] = []
     items = told(asked_for(tag(spelling.tokens, lexicon), lexicon), lexicon)
-    items = only_asked(with_sides(items, lexicon), lexicon)
+    items = within_areas(only_asked(with_sides(items, lexicon), lexicon), lexicon)
     items = said_in_full(items, lexicon)
     for sentence in chunk(without_sound_clauses(items, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
