@@ -26,6 +26,8 @@ _PROCEDURES |= {"coiling", "resection", "evacuation", "procedure", "operation", 
 _PLANNED = frozenset(("evacuated", "removed", "resected", "drained", "excised", "treated"))
 _INCLUDED = frozenset(("included", "inclusive"))
 _INCLUDING = frozenset(("including", "incl"))
+_RESTS = frozenset(("part", "parts", "rest", "portion", "everything", "remainder", "others"))
+_TISSUES = frozenset(("cortex", "marrow", "wall", "walls", "lumen", "capsule", "vessels", "rim"))
 _THINGS = frozenset(
     ("structures", "organs", "organ", "things", "targets", "objects", "regions", "masks")
 )
@@ -125,11 +127,18 @@ def _fills_the_clause(place: _Place) -> bool:
     words = place.head
     second = set(words[1:2])
     if item.kind == "comma":
-        return _is_included(place)
+        return _is_included(place) or _is_one_mask(place)
+    if item.kind == "colon":
+        return _is_one_mask(place)
+    if text == "so":
+        return _is_purpose(words) or _is_refusal(place)
+    if text in ("drop", "omit", "skip", "ignore", "exclude", "remove"):
+        cut = place.before is not None and place.before.kind in _ENDS
+        return cut and bool(_RESTS & set(words[1:4])) and _named(items[:at])
+    if text == "for" and second == {"each"}:
+        return _named(items[:at])
     if item.kind == "size":
         return place.follows(*_ON) and bool(set(place.words[-1:]) & _SLICES)
-    if text == "so":
-        return _is_purpose(words)
     if text == "before":
         return bool(set(place.words) & _PROCEDURES) and _named(items[:at])
     if text in ("until", "till", "by"):
@@ -180,7 +189,11 @@ def _length(place: _Place) -> int:
     if text == "right" and item.kind == "side":
         return _no_side(items, at)
     if text == "both" and item.kind == "side":
-        return int(_is_asked_twice(items, at))
+        return int(_is_asked_twice(items, at) or _are_two(items, at))
+    if text == "another" and words[1:3] in (["one", "for"], ["one", "of"]):
+        return 3
+    if text == "everything" and words[1:3] == ["that", "is"]:
+        return 3
     if text in ("thin", "thick"):
         return 2 if second & _SLICES else 0
     if text == "to":
@@ -286,9 +299,24 @@ def _is_structure(item: Item | None, lexicon: Lexicon) -> bool:
     return item is not None and item.kind == "mention" and not lexicon.is_finding(item.value)
 
 
+def _is_one_mask(place: _Place) -> bool:
+    """Whether ": one clean bone mask" or ", separate contours" begins here, after a name."""
+    told = place.words[1:] if place.words[:1] != [""] else place.words
+    mask = bool(told[-1:]) and told[-1] in _RESULTS | _MASKS
+    return mask and told[0] in _ONE and len(told) > 2 and _named(place.items[: place.at])
+
+
+def _is_refusal(place: _Place) -> bool:
+    """Whether "so do not draw anything" begins here."""
+    end = place.items[place.at : place.end]
+    denied = any(item.kind.startswith("neg_") for item in end)
+    return denied and "do" in place.words[1:3] and place.words[-1] in ("anything", "it", "them")
+
+
 def _is_included(place: _Place) -> bool:
     """Whether ", isthmus included" begins here."""
-    return len(place.head) > 2 and place.words[-1] in _INCLUDED and _are_parts(place)
+    tissue = bool(_TISSUES & set(place.words)) and _named(place.items[: place.at])
+    return len(place.head) > 2 and place.words[-1] in _INCLUDED and (tissue or _are_parts(place))
 
 
 def _are_parts(place: _Place) -> bool:
@@ -320,6 +348,18 @@ def _is_asked_twice(items: Sequence[Item], at: int) -> bool:
     closed = at + 1 == len(items) or items[at + 1].kind in _ENDS
     told = {i.text.lower() for i in items[:at] if i.kind == "side"}
     return asked and closed and {"left", "right"} <= told
+
+
+def _are_two(items: Sequence[Item], at: int) -> bool:
+    """Whether "I want both" comes after "of the duodenum and the jejunum"."""
+    names = [n for n in range(at) if items[n].kind == "mention"]
+    listed = len(names) == 2 and any(i.kind == "and" for i in items[names[0] : names[1]])
+    closed = at + 1 == len(items) or items[at + 1].kind in _ENDS
+    return listed and closed and items[at - 1].kind == "filler" and not _sided(items[:at])
+
+
+def _sided(items: Sequence[Item]) -> bool:
+    return any(item.kind == "side" for item in items)
 
 
 def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
