@@ -73,7 +73,8 @@ def _is_there(part: Item, area: Item, lexicon: Lexicon) -> bool:
     one, there = (tree.concept(item.value.forms[0].concept) for item in (part, area))
     if _is_area(there):
         return one.region == there.region or any({one.region, there.region} <= p for p in _NEAR)
-    return there.name in {t.concept for t in tree.ancestors(Target(one.name, None))}
+    words = {*(there.name, *there.adjectives)} & {*one.name.split(" ")}  # a renal vein, kidney
+    return bool(words) or there.name in {t.concept for t in tree.ancestors(Target(one.name, None))}
 
 
 def _is_area(concept: Concept) -> bool:

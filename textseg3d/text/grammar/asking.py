@@ -54,8 +54,18 @@ _WISHED = frozenset(("outlined", "segmented", "masked", "marked", "contoured", "
 _WISHED |= {"traced", "drawn", "highlighted", "labelled", "labeled", "annotated", "isolated"}
 _WISHED |= {"shown", "extracted", "found", "located", "measured", "coloured", "colored"}
 _NEEDED = frozenset(("wanted", "needed", "required", "requested", "want", "need", "require"))
-_LABELS = frozenset(("label", "mask", "outline", "contour", "map", "tag"))
-_DEFINITE = frozenset(("the", "this", "that", "his", "their", "existing"))
+_NEEDED |= {"counts", "matters", "desired"}
+_NOUNS = frozenset(("label", "mask", "outline", "contour", "map", "tag", "mark", "cut", "point"))
+_NOUNS |= {"cover", "trace", "like", "put", "crop", "circle", "measure", "display", "do", "return"}
+_POLITE = frozenset(
+    ("please", "now", "then", "so", "and", "also", "just", "kindly", "can", "could")
+)
+_POLITE |= {"you", "would", "will", "therefore", "pls", "first", "next", "finally", "i", "we", "a"}
+_POLITE |= {"may", "let", "us", "to", "want", "need", "have", "get", "only", "should", "must", "an"}
+_PHRASES = ("focus on", "concentrate on", "work on", "zoom in on", "go for", "i am after")
+_PHRASES += ("i'm after", "we are after", "turn to", "continue with", "proceed with", "care about")
+_IMPERATIVES = frozenset(("give", "outline", "segment", "draw", "show", "find", "highlight"))
+_IMPERATIVES |= {"delineate", "extract", "isolate", "mask", "mark", "locate", "contour", "please"}
 _AIMS = frozenset(
     ("where", "target", "next", "structure", "object", "thing", "aim", "task", "request", "goal")
 )
@@ -196,7 +206,9 @@ def _other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
             continue
         start = max((n for n in range(at) if items[n].kind in _SEPARATORS), default=-1) + 1
         before = [i for i in items[:start] if i.kind == "mention"]
-        if not before or not _words(items[start:at]) & _DOING:
+        said = " ".join(item.text.lower() for item in items[start:at])
+        asked = _words(items[start:at]) & _DOING or any(phrase in said for phrase in _PHRASES)
+        if not before or not asked:
             continue
         plain = [i for i in before if not lexicon.is_finding(i.value)] or before
         match = plain[-1].value
@@ -211,7 +223,7 @@ def _words(items: Sequence[Item]) -> set[str]:
 
 def _segments(items: Sequence[Item]) -> Iterator[_Segment]:
     """The segments; what names nothing behind a comma belongs to the one before."""
-    cuts = [at for at, i in enumerate(items) if i.kind in _SEPARATORS and not _joins(items, at)]
+    cuts = [at for at in range(len(items)) if _cuts(items, at)]
     start = 0
     for at, end in zip(cuts, [*cuts[1:], len(items)]):
         apart = items[at].kind != "comma" or _names_any(items[at:end])
@@ -233,29 +245,44 @@ def _names_any(items: Sequence[Item]) -> bool:
     return any(item.kind in _NAMES for item in items)
 
 
-def _joins(items: Sequence[Item], at: int) -> bool:
-    """Whether the "I" of "what I need" stands at ``at``."""
-    return items[at].text == "I" and at > 0 and items[at - 1].kind == "question"
+def _cuts(items: Sequence[Item], at: int) -> bool:
+    """Whether a segment ends at ``at``; the "I" of "what I need" joins its own."""
+    item = items[at]
+    if item.kind in ("and", "filler", "unknown") and item.text.lower() in ("and", "then", "so"):
+        following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
+        return following in _IMPERATIVES  # "skip the cortex and give me the marrow"
+    joins = item.text == "I" and at > 0 and items[at - 1].kind == "question"
+    return item.kind in _SEPARATORS and not joins
 
 
 def _asks(items: Sequence[Item]) -> bool:
     """Whether a segment begins as "please outline the" or ends as "should be outlined"."""
     first = next((at for at, item in enumerate(items) if item.kind in _NAMES), len(items))
-    head, be = items[:first], any(item.kind == "be" for item in items)
+    head, said = items[:first], " ".join(item.text.lower() for item in items)
     fore, behind = _words(head), _words(items[first + 1 :])
-    if fore == {"trace"} and first < len(items):
-        return False  # "trace ascites"
     words = fore | behind
+    barred = _NOT_ASKING - {"has", "had"} if "to be" in said else _NOT_ASKING
+    if fore & barred or fore == {"trace"}:  # "trace ascites"
+        return False
     doing = fore & _DOING
-    if fore & _NOT_ASKING or (be and doing and doing <= _LABELS and fore & _DEFINITE):
-        return False  # "the label of the colon is wrong"
+    if doing and doing <= _NOUNS and not _is_told_to(head):
+        return False  # "the label of the colon is wrong", "smooth contour of the liver"
     aim = fore & _AIMS and fore & {"is", "are", "be"}
     aim = aim or (fore & {"what", "how"} and fore & {"does", "do"})  # "what does it look like?"
-    if aim or ({item.kind for item in head} <= _FORE and fore & _DOING) or words & _PLEASE:
+    aim = aim or any(phrase in said for phrase in _PHRASES)
+    if aim or ({item.kind for item in head} <= _FORE and doing) or words & _PLEASE:
         return True
-    wished = words & _NEEDED and words & {"is", "are", "be", "i", "we"}
+    wished = words & _NEEDED and words & {"is", "are", "be", "i", "we", "what"}
     done = behind & _WISHED and words & {"be", "have", "get"}
-    return bool(wished or done) and not words & _NOT_ASKING
+    return bool(wished or done) and not words & barred
+
+
+def _is_told_to(head: Sequence[Item]) -> bool:
+    """Whether the first word that says anything is a verb such as "mask"."""
+    said = [word for item in head for word in item.text.lower().split(" ")]
+    while said and said[0] in _POLITE:
+        said.pop(0)
+    return bool(said) and said[0] in _NOUNS
 
 
 def _says(items: Sequence[Item]) -> bool:

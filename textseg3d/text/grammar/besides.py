@@ -355,6 +355,7 @@ def _are_two(items: Sequence[Item], at: int) -> bool:
     names = [n for n in range(at) if items[n].kind == "mention"]
     listed = len(names) == 2 and any(i.kind == "and" for i in items[names[0] : names[1]])
     closed = at + 1 == len(items) or items[at + 1].kind in _ENDS
+    listed |= not names and closed and _named(items[at + 1 :]) and items[at + 1].kind == "colon"
     return listed and closed and items[at - 1].kind == "filler" and not _sided(items[:at])
 
 

@@ -42,6 +42,7 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
     '4th rib and 5th rib and 6th rib on the left'
     """
     result: list[Token] = []
+    tokens = _without_directions(tokens)
     at = 0
     while at < len(tokens):
         for reader in (lung_segment, station, _levels, _headed, _ordinals, _counted_vertebrae):
@@ -54,6 +55,20 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
             result.append(tokens[at])
             at += 1
     return result
+
+
+def _without_directions(tokens: Sequence[Token]) -> list[Token]:
+    """Reads "T10 down to L2" as "T10 to L2"."""
+    return [
+        token
+        for at, token in enumerate(tokens)
+        if not (
+            token.norm in ("down", "up", "all", "through")
+            and 0 < at < len(tokens) - 2
+            and tokens[at + 1].norm == "to"
+            and all(_LEVEL.fullmatch(tokens[n].norm) for n in (at - 1, at + 2))
+        )
+    ]
 
 
 def _word(model: Token, norm: str) -> Token:

@@ -19,6 +19,8 @@ _LINKING = ("filler", "question", "be", "comma", "attr")
 _OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
 _MEANING = ("which means", "meaning", "that is", "in other words", "this means", "i e")
+_THERE = ("there is", "there are", "there was", "there were", "there ought to be", "there must be")
+_THERE += ("there should be", "there has to be", "there sits", "there lies", "there has been")
 _FREE = ("free of", "free from", "clear of", "devoid of")
 
 
@@ -157,7 +159,7 @@ def _there(items: list[Item], lexicon: Lexicon) -> list[Item]:
         text = item.text.lower()
         if item.kind == "stop":
             start = at + 1
-        there = text.startswith(("there is", "there are", "there was"))
+        there = text.startswith(_THERE)
         clause = items[start:at] if there else []
         there &= any(i.kind == "mention" for i in clause)
         if (

@@ -142,8 +142,8 @@ def _inflected(verb: str) -> tuple[str, ...]:
 def _english() -> frozenset[str]:
     """Everyday English words and the forms of everyday verbs.
 
-    "frequent" are words that have a piece of their own in the vocabulary of open_clip's tokenizer
-    (MIT licence) and that no name of the tree has.
+    "frequent" are words that no name of the tree has, most of them with a piece of their own in
+    the vocabulary of open_clip's tokenizer (MIT licence).
     """
     table = read_tables("english")["words"]
     verbs = {form for verb in table["verbs"] for form in _inflected(verb)}

@@ -1,0 +1,71 @@
+"""Words that deny, but not what is named: "I am not a doctor", "our data set lacks the spleen"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item, end_of
+from textseg3d.text.grammar.lexicon import Lexicon
+
+_NAMES = ("mention", "generic", "tail", "side", "size")
+_ENDS = ("comma", "but", "stop", "colon", "question_mark")
+_LACKS = frozenset(("lack", "lacks", "lacking", "miss", "misses", "missing"))
+_OWNERS = frozenset(("we", "i", "our", "my", "set", "dataset", "folder", "board", "plan", "team"))
+_OWNERS |= {"file", "list", "atlas", "annotation", "annotations", "segmentation", "collection"}
+_OWNERS |= {"surgeon", "physicist", "planner", "student", "resident", "still", "labels", "masks"}
+_TOLD = frozenset(("said", "written", "mentioned", "told", "reported", "stated", "noted"))
+_SEEKING = frozenset(("find", "locate", "see", "identify", "spot", "recognise", "recognize"))
+_TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
+
+
+def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, the cues of denial that hold for nothing that is asked for made fillers."""
+    result = list(items)
+    for at, item in enumerate(items):
+        if not item.kind.startswith("neg_"):
+            continue
+        start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
+        end = end_of(items, at, _ENDS)
+        if _is_of_nothing(items, start, at, end) or _is_lacking(items, start, at):
+            result[at] = replace(item, kind="filler", value=None)
+        elif _is_sought(items, start, at, lexicon) or _is_unsaid(items, at, end):
+            result[at] = replace(item, kind="filler", value=None)
+    return result
+
+
+def _words(items: Sequence[Item]) -> set[str]:
+    return {word for item in items for word in item.text.lower().split(" ")}
+
+
+def _named(items: Sequence[Item]) -> bool:
+    return any(item.kind in _NAMES for item in items)
+
+
+def _is_of_nothing(items: Sequence[Item], start: int, at: int, end: int) -> bool:
+    """Whether the clause "not a doctor:" names nothing, before anything is named."""
+    tells = any(item.kind == "unknown" for item in items[start:end])
+    listed = end < len(items) and items[end].kind == "comma"  # "no sonographic, CT or MR evidence"
+    if listed and not items[at].text.lower().startswith("not a"):
+        return False
+    return tells and not _named(items[:end]) and _named(items[end:])
+
+
+def _is_lacking(items: Sequence[Item], start: int, at: int) -> bool:
+    """Whether "our data set lacks" stands at ``at``."""
+    return bool(_words(items[at : at + 1]) & _LACKS and _words(items[start:at]) & _OWNERS)
+
+
+def _is_sought(items: Sequence[Item], start: int, at: int, lexicon: Lexicon) -> bool:
+    """Whether someone cannot find a structure: "I can't find the right ovary"."""
+    words = _words(items[start : at + 3])
+    text = " ".join(item.text.lower() for item in items[at : at + 3])
+    tried = words & {"i", "we"} and words & _SEEKING and text.startswith(_TRIED)
+    name = next((i for i in items[at:] if i.kind == "mention"), None)
+    return bool(tried and name is not None and not lexicon.is_finding(name.value))
+
+
+def _is_unsaid(items: Sequence[Item], at: int, end: int) -> bool:
+    """Whether "nothing was said about" stands at ``at``."""
+    said = _words(items[at : min(end, at + 5)])
+    return bool({"nothing", "not"} & said and _TOLD & said and {"about", "on", "of"} & said)
