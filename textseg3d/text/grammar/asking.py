@@ -40,6 +40,12 @@ _DOING |= {
     "wants",
     "requested",
     "requires",
+    "redo",
+    "repeat",
+    "correct",
+    "improve",
+    "update",
+    "replace",
     "prepare",
     "separate",
     "crop",
@@ -55,6 +61,8 @@ _WISHED |= {"traced", "drawn", "highlighted", "labelled", "labeled", "annotated"
 _WISHED |= {"shown", "extracted", "found", "located", "measured", "coloured", "colored"}
 _NEEDED = frozenset(("wanted", "needed", "required", "requested", "want", "need", "require"))
 _NEEDED |= {"counts", "matters", "desired"}
+_REQUESTED = frozenset(("asked", "wants", "wanted", "needs", "needed", "requested", "asks"))
+_GOING = frozenset(("look", "looking", "go", "open", "navigate", "scroll", "take", "start"))
 _NOUNS = frozenset(("label", "mask", "outline", "contour", "map", "tag", "mark", "cut", "point"))
 _NOUNS |= {"cover", "trace", "like", "put", "crop", "circle", "measure", "display", "do", "return"}
 _POLITE = frozenset(
@@ -63,7 +71,7 @@ _POLITE = frozenset(
 _POLITE |= {"you", "would", "will", "therefore", "pls", "first", "next", "finally", "i", "we", "a"}
 _POLITE |= {"may", "let", "us", "to", "want", "need", "have", "get", "only", "should", "must", "an"}
 _PHRASES = ("focus on", "concentrate on", "work on", "zoom in on", "go for", "i am after")
-_PHRASES += ("i'm after", "we are after", "turn to", "continue with", "proceed with", "care about")
+_PHRASES += ("i'm after", "we are after", "turn to", "continue with", "proceed with")
 _IMPERATIVES = frozenset(("give", "outline", "segment", "draw", "show", "find", "highlight"))
 _IMPERATIVES |= {"delineate", "extract", "isolate", "mask", "mark", "locate", "contour", "please"}
 _AIMS = frozenset(
@@ -78,7 +86,7 @@ _FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", 
 _FORE |= {"attr", "count", "order", "rank", "in", "comma", "has"}
 _NOT_ASKING = frozenset(("not", "no", "never", "cannot", "was", "were", "had", "has", "already"))
 _NOT_ASKING |= {"been", "did", "he", "she", "they", "patient", "radiologist", "who", "which"}
-_NOT_ASKING |= {"without", "unable", "failed"}
+_NOT_ASKING |= {"without", "unable", "failed", "don't", "can't", "won't"}
 _FURTHER = frozenset(("also", "too", "additionally", "plus", "besides", "well", "addition"))
 _SAYING = frozenset(
     ("patient", "he", "she", "his", "her", "my", "our", "man", "woman", "girl", "boy")
@@ -129,7 +137,8 @@ _OPENING |= {
 _PERSONS = frozenset(("i", "we", "you", "please", "give", "kindly"))
 _NEAR = (frozenset(("pelvis", "lower limb")), frozenset(("thorax", "upper limb")))
 _NEAR += (frozenset(("head", "brain", "neck")),)
-_SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
+_SKIPPED: tuple[str, ...] = ("instead of", "rather than", "in place of")
+_SKIPPED += ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
 _LUMPS = frozenset(("lesion", "mass", "finding", "abnormality", "growth", "tumor", "tumour"))
 _KINDS = {"vessel": frozenset(("artery", "vein", "vessel")), "organ": frozenset(("organ", "gland"))}
 _KINDS |= {kind: frozenset((kind,)) for kind in ("bone", "muscle", "nerve", "joint", "artery")}
@@ -192,6 +201,8 @@ def _parted(items: Sequence[Item]) -> list[Item]:
         ):
             result.append(Item("comma", None, ","))
             opens = False
+        if item.text.lower() == "who" and _words(items[at + 1 : at + 2]) & _REQUESTED:
+            item = Item("comma", None, ",")  # "from a colleague who asked for the psoas"
         result.append(item)
     return result
 
@@ -270,11 +281,18 @@ def _asks(items: Sequence[Item]) -> bool:
     aim = fore & _AIMS and fore & {"is", "are", "be"}
     aim = aim or (fore & {"what", "how"} and fore & {"does", "do"})  # "what does it look like?"
     aim = aim or any(phrase in said for phrase in _PHRASES)
+    if said.startswith(("only ", "just ")) and " about " not in said:
+        aim = aim or _is_alone(items)  # "…, only the scaphoid itself"
     if aim or ({item.kind for item in head} <= _FORE and doing) or words & _PLEASE:
         return True
     wished = words & _NEEDED and words & {"is", "are", "be", "i", "we", "what"}
     done = behind & _WISHED and words & {"be", "have", "get"}
     return bool(wished or done) and not words & barred
+
+
+def _is_alone(items: Sequence[Item]) -> bool:
+    """Whether a segment ends as "only the scaphoid itself"."""
+    return bool(_words(items[-2:]) & {"itself", "alone", "please", "proper"})
 
 
 def _is_told_to(head: Sequence[Item]) -> bool:
@@ -288,13 +306,15 @@ def _is_told_to(head: Sequence[Item]) -> bool:
 def _says(items: Sequence[Item]) -> bool:
     """Whether a segment tells something: that it is, who has it, or when."""
     kinds = {item.kind for item in items}
+    if _words(items[:1]) & _GOING:
+        return True
     return bool(kinds & {"be", "has", "unknown"} or _words(items) & _SAYING)
 
 
 def _object(items: Sequence[Item], segment: _Segment) -> int | None:
-    """The first name of a segment."""
-    span = range(segment.start, segment.end)
-    return next((at for at in span if items[at].kind in _NAMES), None)
+    """The first name of a segment that says more than "two things"."""
+    named = [at for at in range(segment.start, segment.end) if items[at].kind in _NAMES]
+    return next((at for at in named if items[at].value != "structure"), None)
 
 
 def _is_told(
@@ -305,7 +325,8 @@ def _is_told(
     denied = any(item.kind.startswith("neg_") for item in part)
     skipped = part[0].text.lower() in _SKIPPED
     unwanted = bool(_words(part) & (_UNWANTED | _GONE))
-    if segment.asks or (denied and not unwanted and _names_any(part)):
+    skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
+    if segment.asks or (denied and not unwanted and not skipped and _names_any(part)):
         return False
     if any(item.kind == "exclude" for item in part) and not skipped:
         return False
@@ -316,6 +337,8 @@ def _is_told(
         back = _words(part[:2]) & _BACK and not _words(part) & _SCANS
         return segment.says and not back and tells
     closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
+    if all(item.kind not in (*_NAMES, "side", "size", "order") for item in part):
+        return True  # strange words say nothing of what is asked for
     wanted = items[_object(items, later[0])]  # type: ignore[index]
     whole = _is_whole(wanted, part, lexicon)
     finding = wanted.kind != "mention" or lexicon.is_finding(wanted.value)
@@ -355,7 +378,9 @@ def _meant_again(
     findings = [at for at in told if lexicon.is_finding(items[at].value)]
     word = item.text.lower()
     whole = not _is_finding(item, lexicon)  # "fatty liver; outline the liver"
-    exact = [] if whole else [at for at in findings if _is_named(items[at], item)]
+    exact = [at for at in (told if whole else findings) if _is_named(items[at], item)]
+    if whole:
+        exact = [at for at in exact if _stands_alone(items, at, findings, item)]
     roots = _ROOTS.get(word.removesuffix("s"), (word,))
     alike = [at for at in findings if any(r in items[at].value.forms[0].concept for r in roots)]
     vague = findings if word in _LUMPS else alike if item.kind == "generic" else []
@@ -382,6 +407,17 @@ def _meant_again(
         ):
             items[first] = items[at]  # "a stent in the artery; outline the vessel"
     return again
+
+
+def _stands_alone(items: Sequence[Item], at: int, findings: Sequence[int], item: Item) -> bool:
+    """Whether a structure is told with its size and no finding, and then asked for again."""
+    start = max((n for n in range(at) if items[n].kind in _SEPARATORS), default=-1)
+    span = range(start + 1, end_of(items, at, _SEPARATORS))
+    same = items[at].kind == item.kind and (
+        items[at].value.forms[0].concept == item.value.forms[0].concept
+    )
+    sized = any(items[n].kind == "size" for n in span)
+    return same and sized and not any(n in span for n in findings)
 
 
 def _has_place(items: Sequence[Item], asked: Sequence[int], lexicon: Lexicon) -> bool:

@@ -18,7 +18,18 @@ _NAMES = ("mention", "generic", "tail")
 _WHO = frozenset(("i", "we", "one", "you", "he", "she", "they", "it"))
 _ABLE = frozenset(("can", "could", "may", "might", "will", "would"))
 _RESULTS = frozenset(("volume", "mask", "block", "structure", "surface", "label", "contour", "roi"))
-_RESULTS |= {"region", "object", "segment", "unit", "class", "layer", "overlay", "model", "colour"}
+_RESULTS |= {
+    "tube",
+    "region",
+    "object",
+    "segment",
+    "unit",
+    "class",
+    "layer",
+    "overlay",
+    "model",
+    "colour",
+}
 _RESULTS |= {"color", "piece", "whole", "target", "mesh", "stl", "nifti", "seg", "dicom", "file"}
 _PROCEDURES = frozenset(("aspiration", "drainage", "tavi", "ablation", "biopsy", "surgery"))
 _PROCEDURES |= {"stenting", "embolisation", "embolization", "radiotherapy", "puncture", "clipping"}
@@ -28,6 +39,7 @@ _INCLUDED = frozenset(("included", "inclusive"))
 _INCLUDING = frozenset(("including", "incl"))
 _RESTS = frozenset(("part", "parts", "rest", "portion", "everything", "remainder", "others"))
 _TISSUES = frozenset(("cortex", "marrow", "wall", "walls", "lumen", "capsule", "vessels", "rim"))
+_TISSUES |= {"thrombus", "content", "contents", "calcifications", "air", "fluid", "skin"}
 _THINGS = frozenset(
     ("structures", "organs", "organ", "things", "targets", "objects", "regions", "masks")
 )
@@ -44,6 +56,11 @@ _TIMES |= {"friday", "saturday", "sunday", "lunch", "evening", "midnight", "then
 _PLANS = frozenset(("plan", "guide", "compare", "show"))
 _OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
 _HENCE = frozenset(("therefore", "hence", "thus", "so", "consequently", "and"))
+_TALKING = frozenset(("so", "now", "then", "well", "let", "let's", "i", "we", "ok", "okay"))
+_ASKED = frozenset(("you", "software", "tool", "model", "program", "system", "network", "anyone"))
+_ASKED |= {"algorithm", "someone", "somebody", "plugin", "bot", "assistant", "ai"}
+_PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "trunk", "wall", "stem"))
+_PIECES |= {"fundus", "antrum", "cardia", "pylorus", "lobes", "poles", "tip", "root", "arch"}
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
@@ -63,6 +80,8 @@ def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         blank(result, at, _beside(_Place(result, at, end, lexicon)))
         if aim:
             result[at] = Item("filler", None, "target is")
+        if _is_spot(items, at):
+            result[at] = replace(items[at], kind="generic", value="lesion")
     return result
 
 
@@ -97,6 +116,11 @@ class _Place:
         """All of them."""
         return _words(self.items[self.at : self.end])
 
+    @property
+    def sized(self) -> bool:
+        """Whether a size is told in the clause."""
+        return any(item.kind == "size" for item in self.items[self.at : self.end])
+
     def follows(self, *texts: str) -> bool:
         """Whether the item before is one of some texts."""
         return self.before is not None and self.before.text.lower() in texts
@@ -130,6 +154,9 @@ def _fills_the_clause(place: _Place) -> bool:
         return _is_included(place) or _is_one_mask(place)
     if item.kind == "colon":
         return _is_one_mask(place)
+    if item.kind == "exclude" and at == 0 and text.startswith("not"):  # "not the … but the"
+        apart = place.end < len(items) and items[place.end].kind == "but"
+        return apart and _named(items[place.end :]) and not _sided(items[:at])
     if text == "so":
         return _is_purpose(words) or _is_refusal(place)
     if text in ("drop", "omit", "skip", "ignore", "exclude", "remove"):
@@ -166,13 +193,16 @@ def _fills_the_clause(place: _Place) -> bool:
         return "patient" in words[1:4] and _named(items[:at])
     if text == "from" and place.follows("it", "them", "this"):
         return all(i.kind in _EXTENT for i in items[at : place.end])
+    if text == "from" and at == 0 and "to" in place.words:
+        return place.end < len(items) and _named(items[place.end :]) and not place.sized
     if text == "from":
         return "end" in words[1:3] and "to" in words[2:4]
     if text == "to" and second == {"within"}:
         return place.items[place.end - 1].kind == "size"
     if text == "to" and second & _PLANS:
         return _named(items[:at])
-    return text in _DESPITE or (text in _INCLUDING and _are_parts(place))
+    tissue = bool(_TISSUES & set(place.words)) and _named(items[:at])
+    return text in _DESPITE or (text in _INCLUDING and (tissue or _are_parts(place)))
 
 
 def _length(place: _Place) -> int:
@@ -198,6 +228,8 @@ def _length(place: _Place) -> int:
         return 2 if second & _SLICES else 0
     if text == "to":
         return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
+    if text == "(" and _are_pieces(items, at):
+        return next(n for n in range(at, len(items)) if items[n].text == ")") - at
     if item.kind == "comma":
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":
@@ -213,8 +245,19 @@ def _length(place: _Place) -> int:
     return int(text in ("even", "drawn"))
 
 
+def _is_spot(items: Sequence[Item], at: int) -> bool:
+    """Whether "the 4 mm spot in" or "a dark spot in" is told."""
+    told = at > 0 and items[at - 1].kind in ("size", "attr") and at + 1 < len(items)
+    return (
+        told and items[at].text.lower() in ("spot", "dot", "speck") and items[at + 1].kind == "in"
+    )
+
+
 def _no_side(items: Sequence[Item], at: int) -> int:
-    """The length of the "right" of "all right"; the one of ", right?" may be a side."""
+    """The length of the "right" of "all right" and "right, so"; that of ", right?" may be one."""
+    opens = at == 0 and len(items) > 2 and items[1].kind == "comma"
+    if opens and items[2].text.lower().split(" ")[0] in _TALKING:
+        return 2  # "right, so what I need is"
     if at == 0 or items[at - 1].text.lower() != "all":
         return 0
     return 2 if at + 1 < len(items) and items[at + 1].kind == "question_mark" else 1
@@ -264,14 +307,12 @@ def _is_weighting(items: Sequence[Item], at: int) -> bool:
 
 
 def _is_polite(words: Sequence[str]) -> bool:
-    """Whether words begin as "wonder if you could"."""
+    """Whether words begin as "wonder if you could" or "I wonder whether the software can"."""
     place = next((n for n, word in enumerate(words) if word in ("if", "whether")), len(words))
     wonders = bool({"wonder", "wondering"} & set(words[:place]))
-    return (
-        wonders
-        and words[place + 1 : place + 2] == ["you"]
-        and bool(_ABLE & set(words[place + 2 :][:1]))
-    )
+    rest = [word for word in words[place + 1 :] if word not in ("the", "your", "this", "is")]
+    asked = rest[:1] != [] and rest[0] in _ASKED
+    return wonders and asked and bool((_ABLE | {"able"}) & set(rest[1:2]))
 
 
 def _introduces(items: Sequence[Item], at: int) -> int:
@@ -333,6 +374,13 @@ def _are_parts(place: _Place) -> bool:
     return True
 
 
+def _are_pieces(items: Sequence[Item], at: int) -> bool:
+    """Whether "(head, body and tail)" stands behind a name."""
+    end = next((n for n in range(at, len(items)) if items[n].text == ")"), at)
+    told = [i for i in items[at + 1 : end] if i.kind not in ("comma", "and", "filler")]
+    return len(told) > 1 and _named(items[:at]) and {i.text.lower() for i in told} <= _PIECES
+
+
 def _are_counted(items: Sequence[Item], at: int) -> bool:
     """Whether ", two structures" or ", whole organ" stands at ``at``."""
     told = items[at + 1 : at + 3]
@@ -386,6 +434,12 @@ def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
 def as_statements(items: Sequence[Item]) -> list[Item]:
     """A question of where or what something is, with a request behind it, doubts nothing."""
     result = list(items)
+    for at, item in enumerate(items[:-1]):
+        polite = item.kind == "question" and item.text.lower().split(" ")[0] in _ABLE
+        if polite and items[at + 1].kind == "comma":  # "could you, for each side, give me"
+            end = next((n for n in range(at, len(items)) if items[n].kind == "question_mark"), at)
+            result[end] = Item("stop", None, ".")
+            result[at] = replace(item, kind="filler", value=None)
     for at, item in enumerate(items):
         if item.kind != "question_mark" or not _named(items[at + 1 :]):
             continue

@@ -96,6 +96,12 @@ def changed_before(tokens: Sequence[Token], start: int) -> bool:
     return told or _behind(tokens, start, _CHANGES, 3)  # "increase in size of the nodule from …"
 
 
+def _then_now(tokens: Sequence[Token]) -> bool:
+    """Whether a number of today follows: "(was 6 cm), now it is 3 cm"."""
+    said = next((at for at, token in enumerate(tokens) if token.norm in _TODAY), len(tokens))
+    return said < 4 and any(token.kind == "number" for token in tokens[said : said + 8])
+
+
 def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     """Whether a number is that of an earlier examination: "12 mm, previously 8 mm"."""
     if end + 1 < len(tokens) and tokens[end].norm == "→":
@@ -107,7 +113,12 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     if len(before) == 2 and before[1] in _PAST:
         if before[1] in ("was", "were"):
             told = before[0] == "it" and any(t.kind == "number" for t in tokens[: at - 1])
-            return told or before[0] in ("(", ",", ";") or before[0] in _PAST
+            return (
+                told
+                or before[0] in ("(", ",", ";")
+                or before[0] in _PAST
+                or _then_now(tokens[end:])
+            )
         aside = before[1] == "before" and before[0] in ("(", ",", ";")  # "27 mm (before 41 mm)"
         return aside or before[1] not in ("than", "against", "before")
     if len(before) == 2 and before == ["compared", "to"]:

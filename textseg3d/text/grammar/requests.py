@@ -174,6 +174,7 @@ def _only_these(items: list[Item]) -> list[Item]:
 
 def _unimportant(item: Item) -> bool:
     words = {"irrelevant", "unimportant", "unneeded", "superfluous", "unwanted", "uninteresting"}
+    words |= {"blank", "hidden", "black", "zero", "background", "invisible", "gone"}
     return item.kind == "unwanted" or item.text.lower() in words
 
 

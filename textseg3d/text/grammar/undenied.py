@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.items import Item, end_of
+from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
 
 _NAMES = ("mention", "generic", "tail", "side", "size")
@@ -16,20 +16,34 @@ _OWNERS |= {"file", "list", "atlas", "annotation", "annotations", "segmentation"
 _OWNERS |= {"surgeon", "physicist", "planner", "student", "resident", "still", "labels", "masks"}
 _TOLD = frozenset(("said", "written", "mentioned", "told", "reported", "stated", "noted"))
 _SEEKING = frozenset(("find", "locate", "see", "identify", "spot", "recognise", "recognize"))
+_SOUND = frozenset(("normal", "healthy", "intact", "unremarkable", "clear"))
 _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
 
 
 def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, the cues of denial that hold for nothing that is asked for made fillers."""
     result = list(items)
+    denied = False
     for at, item in enumerate(items):
+        denied = (denied or item.kind == "neg_pre") and item.kind != "stop"
+        following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
+        if denied and item.kind == "comma" and following in ("just", "only", "merely"):
+            result[at] = replace(item, kind="but")  # "no teeth, just the mandible"
+        if item.text.lower() == "broken" and at and items[at - 1].kind == "be":
+            result[at] = replace(item, kind="filler")  # "the left scapula looks broken"
         if not item.kind.startswith("neg_"):
+            continue
+        other = _other_side(items, at)
+        if other:
+            blank(result, at, other)
             continue
         start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
         end = end_of(items, at, _ENDS)
         if _is_of_nothing(items, start, at, end) or _is_lacking(items, start, at):
             result[at] = replace(item, kind="filler", value=None)
         elif _is_sought(items, start, at, lexicon) or _is_unsaid(items, at, end):
+            result[at] = replace(item, kind="filler", value=None)
+        elif _is_ill(items, at, end, lexicon):
             result[at] = replace(item, kind="filler", value=None)
     return result
 
@@ -40,6 +54,19 @@ def _words(items: Sequence[Item]) -> set[str]:
 
 def _named(items: Sequence[Item]) -> bool:
     return any(item.kind in _NAMES for item in items)
+
+
+def _other_side(items: Sequence[Item], at: int) -> int:
+    """Where "instead of the left one" ends; 0 if it does not begin at ``at``."""
+    if items[at].text.lower() not in ("instead of", "rather than", "in place of") or not at:
+        return 0
+    side = next((n for n in range(at + 1, len(items)) if items[n].kind != "filler"), at)
+    if items[side].kind != "side":
+        return 0
+    one = side + 1 < len(items) and items[side + 1].text.lower() in ("one", "side", "ones")
+    closed = side + 1 + one
+    ends = closed == len(items) or items[closed].kind in _ENDS
+    return closed if ends else 0
 
 
 def _is_of_nothing(items: Sequence[Item], start: int, at: int, end: int) -> bool:
@@ -69,3 +96,15 @@ def _is_unsaid(items: Sequence[Item], at: int, end: int) -> bool:
     """Whether "nothing was said about" stands at ``at``."""
     said = _words(items[at : min(end, at + 5)])
     return bool({"nothing", "not"} & said and _TOLD & said and {"about", "on", "of"} & said)
+
+
+def _is_ill(items: Sequence[Item], at: int, end: int, lexicon: Lexicon) -> bool:
+    """Whether "neither kidney is normal" stands at ``at``."""
+    part = items[at:end]
+    named = [item for item in part if item.kind == "mention"]
+    sound = bool(_words(part) & _SOUND) and any(item.kind == "be" for item in part)
+    return (
+        sound
+        and items[at].kind == "neg_pre"
+        and not any(lexicon.is_finding(item.value) for item in named)
+    )
