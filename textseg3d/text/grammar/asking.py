@@ -164,7 +164,8 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     items = _other_one(_parted(items), lexicon)
     segments = list(_segments(items))
     asking = [s for s in segments if s.asks and _object(items, s) is not None]
-    if not asking or any(_words(items[s.start : s.end]) & _FURTHER for s in asking):
+    further = (_words(items[s.start : s.end]) & _FURTHER for s in segments if s.asks)
+    if not asking or any(further):
         return items
     context = [s for s in segments if _is_told(s, segments, items, lexicon)]
     if not context:

@@ -71,6 +71,7 @@ _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "i
 
 def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that only go with a request made fillers."""
+    items = _by_name(items)
     result = list(items)
     ends = [len(items)] * len(items)
     for at in range(len(items) - 2, -1, -1):
@@ -82,6 +83,23 @@ def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[at] = Item("filler", None, "target is")
         if _is_spot(items, at):
             result[at] = replace(items[at], kind="generic", value="lesion")
+    return result
+
+
+def _by_name(items: Sequence[Item]) -> list[Item]:
+    """Reads "the thing in the left orbit is a clip" as "a clip in the left orbit"."""
+    result = list(items)
+    for at, item in enumerate(items):
+        if item.kind != "tail" and (item.kind != "generic" or item.value != "structure"):
+            continue
+        end = end_of(items, at, _ENDS)
+        be = end_of(items[:end], at, ("be",))
+        article = be + 1 < end and items[be + 1].text.lower() in ("a", "an", "the")
+        if not article or not _named(items[be:end]):
+            continue
+        if be == at + 1 or items[at + 1].kind == "in":
+            gone = replace(item, kind="filler", value=None)
+            result[at:end] = [gone, *items[be + 1 : end], *items[at + 1 : be], gone]
     return result
 
 
@@ -222,6 +240,8 @@ def _length(place: _Place) -> int:
         return int(_is_asked_twice(items, at) or _are_two(items, at))
     if text == "another" and words[1:3] in (["one", "for"], ["one", "of"]):
         return 3
+    if text == "another" and second == {"for"}:
+        return 2
     if text == "everything" and words[1:3] == ["that", "is"]:
         return 3
     if text in ("thin", "thick"):
