@@ -94,6 +94,10 @@ def _two_things(items: list[Item], at: int) -> None:
     single |= following.kind == "in" and at > 0 and items[at - 1].kind == "comma"
     sides = {item.value for item in items[:at] if item.kind == "side"}
     names = sum(item.kind in _NAMES for item in items[:at])
+    rest = items[at + 2 : end_of(items, at)]
+    pair = [n for n, i in enumerate(rest) if i.kind == "mention"]
+    linked = len(pair) > 1 and any(i.kind == "and" for i in rest[pair[0] : pair[1]])
+    single |= linked and items[at + 1].text.lower() == "the" and pair[:1] == [0]
     told = at > 0 and items[at - 1].kind == "comma" and set(behind) <= {"attr", "unknown", "change"}
     if single or (told and names > 1 and sides):
         items[at] = replace(items[at], kind="filler", value=None)

@@ -95,7 +95,7 @@ def _by_name(items: Sequence[Item]) -> list[Item]:
         end = end_of(items, at, _ENDS)
         be = end_of(items[:end], at, ("be",))
         article = be + 1 < end and items[be + 1].text.lower() in ("a", "an", "the")
-        if not article or not _named(items[be:end]):
+        if not article or not _named(items[be:end]) or _introduces(items, at):
             continue
         if be == at + 1 or items[at + 1].kind == "in":
             gone = replace(item, kind="filler", value=None)

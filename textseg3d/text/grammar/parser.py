@@ -16,11 +16,11 @@ from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
 from textseg3d.text.grammar.adverbs import without_adverbs
 from textseg3d.text.grammar.areas import within_areas
-from textseg3d.text.grammar.asking import only_asked
 from textseg3d.text.grammar.assemble import targets_of
 from textseg3d.text.grammar.brackets import without_repetitions
 from textseg3d.text.grammar.chunks import chunk
 from textseg3d.text.grammar.clauses import without_sound_clauses
+from textseg3d.text.grammar.context import only_asked
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of

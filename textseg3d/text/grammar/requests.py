@@ -10,6 +10,7 @@ from textseg3d.text.grammar.examination import without_examination
 from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.undenied import without_denials
+from textseg3d.text.grammar.wholes import through_wholes
 
 _HIDING = frozenset(("hide", "remove", "suppress", "delete", "erase", "drop", "blank", "clear"))
 _HIDING |= {"ignore", "disregard", "discard"}
@@ -67,7 +68,7 @@ def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _technique(result)
     result = _eyes(result, lexicon)
     result = _measured(_repeated_heads(result, lexicon))
-    result = _own_parts(result, lexicon)
+    result = _own_parts(through_wholes(result, lexicon), lexicon)
     result = _of_these(result, lexicon)
     return _each(result, lexicon)
 

@@ -410,9 +410,9 @@ def _rest(tokens: Sequence[Token], at: int, items: list[Item], lexicon: Lexicon)
             items.append(Item("but", None, token.raw))
         elif token.norm in SENTENCE_ENDS:
             items.append(Item("stop", None, token.raw))
-        elif token.norm == "-" and _heads(tokens, at, items):
-            items.append(Item("colon", None, token.raw))
-        elif token.norm == "=" and items and following[:1].isalpha():
+        elif (token.norm == "-" and _heads(tokens, at, items)) or (
+            token.norm == "=" and items and following[:1].isalpha()
+        ):
             items.append(Item("colon", None, token.raw))
         elif token.norm in kinds:
             items.append(Item(kinds[token.norm], None, token.raw))

@@ -19,7 +19,14 @@ _LINKING = ("filler", "question", "be", "comma", "attr")
 _OF_ANOTHER = ("filler", "determiner", "count", "in")
 _EFFECTS = ("indentation", "impression", "elevation", "upward displacement")
 _MEANING = ("which means", "meaning", "that is", "in other words", "this means", "i e")
-_THERE = ("there is", "there are", "there was", "there were", "there ought to be", "there must be")
+_THERE: tuple[str, ...] = (
+    "there is",
+    "there are",
+    "there was",
+    "there were",
+    "there ought to be",
+    "there must be",
+)
 _THERE += ("there should be", "there has to be", "there sits", "there lies", "there has been")
 _FREE = ("free of", "free from", "clear of", "devoid of")
 

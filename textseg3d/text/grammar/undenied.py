@@ -39,11 +39,13 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             continue
         start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
         end = end_of(items, at, _ENDS)
-        if _is_of_nothing(items, start, at, end) or _is_lacking(items, start, at):
-            result[at] = replace(item, kind="filler", value=None)
-        elif _is_sought(items, start, at, lexicon) or _is_unsaid(items, at, end):
-            result[at] = replace(item, kind="filler", value=None)
-        elif _is_ill(items, at, end, lexicon):
+        if (
+            _is_of_nothing(items, start, at, end)
+            or _is_lacking(items, start, at)
+            or _is_sought(items, start, at, lexicon)
+            or _is_unsaid(items, at, end)
+            or _is_ill(items, at, end, lexicon)
+        ):
             result[at] = replace(item, kind="filler", value=None)
     return result
 

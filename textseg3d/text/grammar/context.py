@@ -1,0 +1,225 @@
+"""What a text asks for beside what it tells: "He has a TIPS. Outline the liver." asks for a liver.
+
+Where a segment of a text asks for something by name, what others only tell is no target; it gives
+its side to what is asked for, if that lies there and says none: "MRI of the left knee; I need the
+meniscus".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textseg3d.text.grammar.asking import (
+    NAMES,
+    SEPARATORS,
+    WORDS,
+    Segment,
+    any_named,
+    object_of,
+    said_words,
+    segments_of,
+)
+from textseg3d.text.grammar.items import Item, blank, end_of
+from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.pronouns import other_one, parted
+
+_CLOSING = ("stop", "question_mark")
+_NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
+_ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
+_ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "clot": ("thromb", "embol")}
+_KINDS = {"vessel": frozenset(("artery", "vein", "vessel")), "organ": frozenset(("organ", "gland"))}
+_KINDS |= {kind: frozenset((kind,)) for kind in ("bone", "muscle", "nerve", "joint", "artery")}
+_KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "gland", "tooth")}
+
+
+def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, those that are only told beside a request made fillers."""
+    items = other_one(parted(items), lexicon)
+    segments = list(segments_of(items))
+    asking = [s for s in segments if s.asks and object_of(items, s) is not None]
+    further = (said_words(items[s.start : s.end]) & WORDS["further"] for s in segments if s.asks)
+    if not asking or any(further):
+        return items
+    context = [s for s in segments if _is_told(s, segments, items, lexicon)]
+    if not context:
+        return items
+    result = list(items)
+    told = [at for s in context for at in range(s.start, s.end) if items[at].kind == "mention"]
+    asked = [at for s in asking for at in range(s.start, s.end) if items[at].kind in NAMES]
+    kept = _meant_again(result, told, asked, lexicon)
+    if not kept and result[asked[0]].kind == "tail":
+        return items
+    sides = [] if kept else _sides(result, context, told, asked, lexicon)
+    for segment in context:
+        span = range(segment.start, segment.end)
+        others = any(_is_finding(result[at], lexicon) for at in told if at in span)
+        if not kept or (others and not any(at in span for at in kept)):
+            blank(result, segment.start, segment.end)
+        if segment.closed == "question_mark":
+            result[segment.end] = Item("stop", None, ".")
+    for at, side in reversed(sides):
+        result.insert(at, Item("side", side, side))
+    return result
+
+
+def _is_told(
+    segment: Segment, segments: Sequence[Segment], items: Sequence[Item], lexicon: Lexicon
+) -> bool:
+    """Whether a segment is beside what the text asks for."""
+    part = items[segment.start : segment.end]
+    denied = any(item.kind.startswith("neg_") for item in part)
+    skipped = part[0].text.lower() in WORDS["skipped"]
+    unwanted = bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
+    skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
+    if segment.asks or (denied and not unwanted and not skipped and any_named(part)):
+        return False
+    if any(item.kind == "exclude" for item in part) and not skipped:
+        return False
+    at = segments.index(segment)
+    later = [s for s in segments[at + 1 :] if s.asks and object_of(items, s) is not None]
+    if not later:
+        tells = any(item.kind in (*NAMES, "side") for item in part)
+        back = said_words(part[:2]) & WORDS["back"] and not said_words(part) & WORDS["scans"]
+        return segment.says and not back and tells
+    closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
+    sided = said_words(part) & {"each", "both", "either", "every"}
+    if not sided and all(i.kind not in (*NAMES, "side", "size", "order") for i in part):
+        return True  # strange words say nothing of what is asked for
+    wanted = next(items[n] for n in [object_of(items, later[0])] if n is not None)
+    whole = _is_whole(wanted, part, lexicon)
+    finding = wanted.kind != "mention" or lexicon.is_finding(wanted.value)
+    told = [item for item in part if item.kind in NAMES]
+    place = bool(told) and not any(_is_finding(item, lexicon) for item in told)
+    opens = place and bool(said_words(part[:1]) & WORDS["opening"])  # "in the hip, find …"
+    place &= not any(_is_finding(i, lexicon) for i in items[: segment.start] if i.kind in NAMES)
+    if opens and not finding:
+        return True
+    if not (closed or segment.says or skipped or whole or denied):
+        return False
+    return segment.says or skipped or not (place and finding)
+
+
+def _is_whole(wanted: Item, part: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether what is wanted was told, or is its place: "stone in the kidney; the kidney"."""
+    if _is_finding(wanted, lexicon):
+        found = [i for i in part if i.kind == "mention" and lexicon.is_finding(i.value)]
+        return len(found) > 0 and any(_is_named(i, wanted) for i in found)
+    name = wanted.value.forms[0].concept
+    found = [i for i in part if i.kind in NAMES]
+    places = [i.value.forms[0].concept for i in found if not _is_finding(i, lexicon)]
+    return name in places and len(places) < len(found)
+
+
+def _is_finding(item: Item, lexicon: Lexicon) -> bool:
+    return item.kind != "mention" or lexicon.is_finding(item.value)
+
+
+def _meant_again(
+    items: list[Item], told: Sequence[int], asked: Sequence[int], lexicon: Lexicon
+) -> list[int]:
+    """What is told and asked for in other words: "a TIPS; outline the shunt"."""
+    first = asked[0]
+    item = items[first]
+    if any(i.kind == "side" for i in items[max(0, first - 3) : first]):
+        return []
+    findings = [at for at in told if lexicon.is_finding(items[at].value)]
+    word = item.text.lower()
+    whole = not _is_finding(item, lexicon)  # "fatty liver; outline the liver"
+    exact = [at for at in (told if whole else findings) if _is_named(items[at], item)]
+    if whole:
+        exact = [at for at in exact if _stands_alone(items, at, findings, item)]
+    roots = _ROOTS.get(word.removesuffix("s"), (word,))
+    alike = [at for at in findings if any(r in items[at].value.forms[0].concept for r in roots)]
+    vague = findings if word in WORDS["lumps"] else alike if item.kind == "generic" else []
+    if _has_place(items, asked, lexicon):
+        return []
+    again = exact or vague
+    if again:
+        blank(items, first, first + 1)
+        end = end_of(items, first, (*SEPARATORS, "exclude"))
+        while end < len(items) and not _closes(items[end]):  # "…, not the pancreas"
+            following = items[end + 1 : end + 2]
+            if following and following[0].kind.startswith(("neg_", "exclude")):
+                blank(items, end, end_of(items, end + 1, SEPARATORS))
+            end = end_of(items, end + 1, SEPARATORS)
+    spans = [range(at, end_of(items, at, SEPARATORS)) for at in exact]
+    for at in (at for span in spans for at in span if at not in exact):
+        if items[at].kind in NAMES and _is_finding(items[at], lexicon):
+            blank(items, at, at + 1)  # "phleboliths mimic stones; outline the phleboliths"
+    categories = _KINDS.get(word.removesuffix("s"), frozenset())
+    for at in [] if again else told:
+        form = items[at].value.forms[0]
+        if not lexicon.is_finding(items[at].value) and (
+            lexicon.tree.concept(form.concept).category in categories
+        ):
+            items[first] = items[at]  # "a stent in the artery; outline the vessel"
+    return again
+
+
+def _stands_alone(items: Sequence[Item], at: int, findings: Sequence[int], item: Item) -> bool:
+    """Whether a structure is told with its size and no finding, and then asked for again."""
+    start = max((n for n in range(at) if items[n].kind in SEPARATORS), default=-1)
+    span = range(start + 1, end_of(items, at, SEPARATORS))
+    same = items[at].kind == item.kind and (
+        items[at].value.forms[0].concept == item.value.forms[0].concept
+    )
+    sized = any(items[n].kind == "size" for n in span)
+    return same and sized and not any(n in span for n in findings)
+
+
+def _has_place(items: Sequence[Item], asked: Sequence[int], lexicon: Lexicon) -> bool:
+    """Whether what is asked for is told with the place where it is."""
+    return any(
+        at > asked[0]
+        and not _is_finding(items[at], lexicon)
+        and items[at].kind == "mention"
+        and any(i.kind == "in" for i in items[asked[0] : at])
+        for at in asked[:2]
+    )
+
+
+def _is_named(told: Item, item: Item) -> bool:
+    name = told.value.forms[0].concept
+    same = item.kind == "mention" and item.value.forms[0].concept == name
+    word = item.text.lower().removesuffix("s")
+    return same or word in (name.split(" ")[-1], told.text.lower().split(" ")[-1].removesuffix("s"))
+
+
+def _closes(item: Item) -> bool:
+    return item.kind in ("stop", "but", "question_mark")
+
+
+def _sides(
+    items: Sequence[Item],
+    context: Sequence[Segment],
+    told: Sequence[int],
+    asked: Sequence[int],
+    lexicon: Lexicon,
+) -> list[tuple[int, str]]:
+    """Where a side is to be put before what is asked for, in the order of the text."""
+    said = {s for part in context for i in items[part.start : part.end] for s in _said(i)}
+    if len(said) != 1 or said == {"both"} or any(_said(items[at]) for at in asked):
+        return []
+    (side,) = said
+    regions = {lexicon.tree.concept(items[at].value.forms[0].concept).region for at in told}
+    if not any(lexicon.is_finding(items[at].value) for at in told):
+        regions |= {near for pair in _NEAR for near in pair if regions & pair}
+    anywhere = not told  # "left knee MRI, mark the patella"
+    result = []
+    for at in asked:
+        if items[at].kind != "mention" or any(i.kind == "side" for i in items[max(0, at - 3) : at]):
+            continue
+        form = items[at].value.forms[0]
+        concept = lexicon.tree.concept(form.concept)
+        free = form.side is None and concept.side_rule in ("paired", "any")
+        if free and (anywhere or concept.region in {*regions, "whole body"}):
+            result.append((at, side))
+    return result
+
+
+def _said(item: Item) -> list[str]:
+    if item.kind == "side":
+        return [item.value]
+    if item.kind != "mention":
+        return []
+    return [s for s in (*item.value.sides, item.value.forms[0].side) if s]

@@ -1,0 +1,63 @@
+"""What "the right one" and "the one in the left kidney" stand for, and where requests begin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.asking import SEPARATORS, WORDS, any_named, said_words
+from textseg3d.text.grammar.items import Item
+from textseg3d.text.grammar.lexicon import Lexicon
+
+
+def parted(items: Sequence[Item]) -> list[Item]:
+    """The items with a comma where "because of the pacemaker" ends and "I want" begins."""
+    result: list[Item] = []
+    opens = False
+    for at, item in enumerate(items):
+        if not result or item.kind in SEPARATORS:
+            opens = not result and item.text.lower().split(" ")[0] in WORDS["opening"]
+        words = said_words(items[at : at + 2])
+        begins = bool(words & WORDS["persons"] and words & WORDS["verbs"]) and any_named(result)
+        if opens and begins and result[-1].kind not in SEPARATORS:
+            result.append(Item("comma", None, ","))
+            opens = False
+        if item.text.lower() == "who" and said_words(items[at + 1 : at + 2]) & WORDS["requested"]:
+            item = Item("comma", None, ",")  # "from a colleague who asked for the psoas"
+        result.append(item)
+    return result
+
+
+def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the left kidney is gone; outline the right one" as the right kidney."""
+    if items[:1] and items[0].text.lower() in ("of", "out of", "among", "from"):
+        return items
+    for at in range(1, len(items) - 1):
+        side, one = items[at], items[at + 1]
+        told = [i for i in items[:at] if i.kind == "mention" and lexicon.is_finding(i.value)]
+        if side.text.lower() in ("the one", "the ones") and one.kind == "in" and told:
+            items[at] = _unsided(told[0])  # "segment the one in the left kidney"
+            return items
+        if side.kind != "side" or one.text.lower() not in ("one", "ones"):
+            continue
+        start = max((n for n in range(at) if items[n].kind in SEPARATORS), default=-1) + 1
+        before = [i for i in items[:start] if i.kind == "mention"]
+        said = " ".join(item.text.lower() for item in items[start:at])
+        asked = said_words(items[start:at]) & WORDS["verbs"] or any(
+            phrase in said for phrase in WORDS["phrases"]
+        )
+        if not before or not asked:
+            continue
+        subject = before[0]  # "the cyst in the left kidney is larger; I need the right one"
+        place = next((i for i in before if not lexicon.is_finding(i.value)), None)
+        found = [_unsided(subject)]
+        if lexicon.is_finding(subject.value) and place is not None:
+            found += [Item("in", None, "in"), side, _unsided(place)]
+        items[at + 1 : at + 2] = found
+        return items
+    return items
+
+
+def _unsided(item: Item) -> Item:
+    forms = tuple(form._replace(side=None) for form in item.value.forms)
+    return replace(item, value=item.value._replace(forms=forms, sides=()))

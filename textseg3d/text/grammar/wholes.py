@@ -1,0 +1,98 @@
+"""What is told through a whole: "the aorta, but only its abdominal part", "not all of the liver".
+
+Also the vessel of an organ: "the vein that drains the left kidney".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textseg3d.text.grammar.items import Item, blank, end_of
+from textseg3d.text.grammar.lexicon import Lexicon, Match
+
+_ENDS = ("comma", "but", "stop", "colon", "question_mark")
+_LINKS = frozenset(("that", "which", "supplies", "supplying", "feeds", "feeding", "drains"))
+_LINKS |= {"draining", "innervates", "innervating", "serves", "serving", "the", "vein that"}
+_LINKS |= {"artery that", "artery which", "vein which", "nerve that", "nerve which"}
+_VESSELS = ("vein", "artery", "nerve")
+_DOING = ("suppl", "feed", "drain", "innervat", "serv")
+_ONLY = frozenset(("just", "only", "merely"))
+
+
+def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, what is told through a whole as what it is."""
+    result = _vessels(list(items), lexicon)
+    result = _own_part(result, lexicon)
+    return _not_all(result, lexicon)
+
+
+def _mention(item: Item, lexicon: Lexicon, name: str) -> Item | None:
+    forms = lexicon.named(name)
+    if not forms:
+        return None
+    return Item("mention", Match(0, forms, (), name), item.text)
+
+
+def _vessels(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the vein that drains the left kidney" as the left renal vein."""
+    for at, item in enumerate(items):
+        kind = item.text.lower().split(" ")[0]
+        if item.kind != "mention" or kind not in _VESSELS:
+            continue
+        place = at + 1
+        while place < len(items) and items[place].text.lower() in _LINKS:
+            place += 1
+        linked = any(i.text.lower().startswith(_DOING) for i in items[at + 1 : place])
+        side = place if place < len(items) and items[place].kind == "side" else None
+        place += side is not None
+        if not linked or place >= len(items) or items[place].kind != "mention":
+            continue
+        organ = lexicon.tree.concept(items[place].value.forms[0].concept)
+        names = (f"{adjective} {kind}" for adjective in organ.adjectives)
+        found = next((m for n in names if (m := _mention(item, lexicon, n)) is not None), None)
+        if found is not None:
+            lead = [items[side]] if side is not None else []
+            rest = [replace(i, kind="filler", value=None) for i in items[at + 1 : place + 1]]
+            return [*items[:at], *lead, found, *rest, *items[place + 1 :]]
+    return items
+
+
+def _own_part(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "the aorta, but only its abdominal part" as the abdominal aorta."""
+    for at, item in enumerate(items):
+        before = [n for n in range(at) if items[n].kind == "mention"]
+        if item.text.lower() != "its" or not before or at + 1 >= len(items):
+            continue
+        only = any(i.text.lower() in _ONLY for i in items[before[-1] : at])
+        whole = items[before[-1]]
+        name = f"{items[at + 1].text} {whole.value.surface}".lower()
+        found = _mention(items[at + 1], lexicon, name) if only else None
+        if found is not None and not lexicon.is_finding(whole.value):
+            blank(items, before[-1], at + 1)
+            items[at + 1] = found
+    return items
+
+
+def _not_all(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "not all of the liver, just the left lobe" as "just the left lobe of the liver"."""
+    for at, item in enumerate(items[:-1]):
+        entire = items[at + 1].text.lower() in ("all of", "whole", "all", "the whole", "entire")
+        if not item.kind.startswith(("neg_", "exclude")) or not entire:
+            continue
+        end = end_of(items, at, _ENDS)
+        told = items[at + 2 : end]
+        if not any(i.kind == "mention" for i in told):
+            if any(i.kind == "mention" for i in items[:at]):
+                blank(items, at, end)  # "…, not all of it"
+            continue
+        following = items[end + 1].text.lower().split(" ")[0] if end + 1 < len(items) else ""
+        if following in _ONLY:
+            last = end_of(items, end + 1, _ENDS)
+            part = [i for i in items[end + 1 : last] if i.text.lower().split(" ")[0] not in _ONLY]
+            whole = next(i for i in told if i.kind == "mention")
+            name = " ".join([i.text.lower() for i in part if i.text] + ["of", whole.value.surface])
+            found = _mention(whole, lexicon, name)
+            full = [found] if found is not None else [*part, Item("in", None, "of"), *told]
+            return [*items[:at], *full, *items[last:]]
+    return items
