@@ -61,6 +61,8 @@ _ASKED = frozenset(("you", "software", "tool", "model", "program", "system", "ne
 _ASKED |= {"algorithm", "someone", "somebody", "plugin", "bot", "assistant", "ai"}
 _PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "trunk", "wall", "stem"))
 _PIECES |= {"fundus", "antrum", "cardia", "pylorus", "lobes", "poles", "tip", "root", "arch"}
+_ASIDES = frozenset(("though", "however", "actually", "please", "of course", "in fact", "then"))
+_ASIDES |= {"by the way", "again", "therefore", "instead", "rather", "obviously", "naturally"}
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
@@ -198,6 +200,8 @@ def _fills_the_clause(place: _Place) -> bool:
         return bool(set(words[1:3]) & _DELAYS)
     if text in ("nothing", "whatever"):
         return not _named(items[at + 1 : place.end])
+    if text == "than":
+        return "rather" in _words(items[:at])
     if text == "never":
         return second == {"mind"}
     if text == "with":
@@ -250,6 +254,9 @@ def _length(place: _Place) -> int:
         return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
     if text == "(" and _are_pieces(items, at):
         return next(n for n in range(at, len(items)) if items[n].text == ")") - at
+    if item.kind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["comma"]:
+        if items[at + 1].text.lower() in _ASIDES:
+            return 3  # "what I want, though, is"
     if item.kind == "comma":
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":

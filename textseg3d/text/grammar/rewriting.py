@@ -53,7 +53,8 @@ def _named_again(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             last = item
         elif _finding(item, lexicon):
             finding = item
-        sized = at > 0 and result[at - 1].kind == "size" and item.text.lower() in ("one", "another")
+        sized = at > 0 and result[at - 1].kind in ("size", "attr")
+        sized = sized and item.text.lower() in ("one", "another")
         if sized and finding is not None and [i.kind for i in result[at + 1 : at + 2]] == ["in"]:
             result[at] = replace(finding, text=item.text)  # "and a 15 mm one in the left lobe"
             continue

@@ -12,6 +12,7 @@ from textseg3d.text.grammar.tokens import Token
 _LEVEL = re.compile(r"([ctls])(\d{1,2})")
 _ORDINAL = re.compile(r"(\d{1,2})(st|nd|rd|th)")
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
+_LETTERS = ("a", "b", "c", "d", "e", "f")
 _TO = frozenset(("-", "to", "through", "thru", "until", "bis"))
 _AND = frozenset(("and", "&", "+", "/", ",", "or", "und"))
 _LAST = {"c": 7, "t": 12, "l": 5, "s": 5}
@@ -42,7 +43,7 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
     '4th rib and 5th rib and 6th rib on the left'
     """
     result: list[Token] = []
-    tokens = _without_directions(tokens)
+    tokens = _without_directions(_lettered(tokens))
     at = 0
     while at < len(tokens):
         for reader in (lung_segment, station, _levels, _headed, _ordinals, _counted_vertebrae):
@@ -55,6 +56,20 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
             result.append(tokens[at])
             at += 1
     return result
+
+
+def _lettered(tokens: Sequence[Token]) -> Sequence[Token]:
+    """Reads "a) left lung b) right lung" as a list."""
+    heads = [
+        at
+        for at, token in enumerate(tokens[:-1])
+        if token.norm in _LETTERS and tokens[at + 1].norm == ")" and tokens[at - 1].norm != "("
+    ]
+    if [tokens[at].norm for at in heads[:2]] != ["a", "b"]:
+        return tokens
+    comma = {at: tokens[at]._replace(kind="mark", norm=",", raw=",") for at in heads if at}
+    dropped = {at + 1 for at in heads} | {at for at in heads if not at}
+    return [comma.get(at, token) for at, token in enumerate(tokens) if at not in dropped]
 
 
 def _without_directions(tokens: Sequence[Token]) -> list[Token]:

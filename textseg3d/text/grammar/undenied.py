@@ -16,6 +16,7 @@ _OWNERS |= {"file", "list", "atlas", "annotation", "annotations", "segmentation"
 _OWNERS |= {"surgeon", "physicist", "planner", "student", "resident", "still", "labels", "masks"}
 _TOLD = frozenset(("said", "written", "mentioned", "told", "reported", "stated", "noted"))
 _SEEKING = frozenset(("find", "locate", "see", "identify", "spot", "recognise", "recognize"))
+_CORRECTING = frozenset(("sorry", "no wait", "wait", "scratch that", "correction", "oops"))
 _SOUND = frozenset(("normal", "healthy", "intact", "unremarkable", "clear"))
 _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
 
@@ -31,7 +32,13 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[at] = replace(item, kind="but")  # "no teeth, just the mandible"
         if item.text.lower() == "broken" and at and items[at - 1].kind == "be":
             result[at] = replace(item, kind="filler")  # "the left scapula looks broken"
+        if item.text.lower() in _CORRECTING and _cuts(items, at) and _named(items[:at]):
+            blank(result, 0, at + 1)  # "left kidney, sorry, right kidney"
         if not item.kind.startswith("neg_"):
+            continue
+        if _is_nothing_there(items, at):
+            start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
+            blank(result, start, end_of(items, at, _ENDS))
             continue
         other = _other_side(items, at)
         if other:
@@ -50,12 +57,29 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     return result
 
 
+def _cuts(items: Sequence[Item], at: int) -> bool:
+    """Whether a word stands between marks and a name comes later."""
+    behind = at + 1 < len(items) and items[at + 1].kind in _ENDS
+    return at > 0 and items[at - 1].kind in _ENDS and behind and _named(items[at:])
+
+
 def _words(items: Sequence[Item]) -> set[str]:
     return {word for item in items for word in item.text.lower().split(" ")}
 
 
 def _named(items: Sequence[Item]) -> bool:
     return any(item.kind in _NAMES for item in items)
+
+
+def _is_nothing_there(items: Sequence[Item], at: int) -> bool:
+    """Whether "; on the right nothing" is told behind what the left has."""
+    start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
+    part = items[start : end_of(items, at, _ENDS)]
+    sided = any(i.kind == "side" for i in part) and any(i.kind == "in" for i in part)
+    bare = not any(i.kind in ("mention", "generic", "tail") for i in part)
+    return (
+        sided and bare and items[at].text.lower() in ("nothing", "none") and _named(items[:start])
+    )
 
 
 def _other_side(items: Sequence[Item], at: int) -> int:
