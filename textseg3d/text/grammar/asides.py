@@ -78,6 +78,8 @@ def _indication(items: list[Item], at: int) -> None:
     start = cut - 1
     while start >= 0 and items[start].kind != "stop":
         start -= 1
+    if any(i.kind == "question" for i in items[start + 1 : at]):
+        return  # "She has pain - can I have a contour of the fibroid, 4 cm?"
     words = {word for i in items[start + 1 : max(cut, 0)] for word in i.text.lower().split(" ")}
     if cut > 0 and items[cut].kind == "comma" and words & _SYMPTOMS:
         blank(items, start + 1, cut + 1)

@@ -61,7 +61,7 @@ _ASKED = frozenset(("you", "software", "tool", "model", "program", "system", "ne
 _ASKED |= {"algorithm", "someone", "somebody", "plugin", "bot", "assistant", "ai"}
 _PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "trunk", "wall", "stem"))
 _PIECES |= {"fundus", "antrum", "cardia", "pylorus", "lobes", "poles", "tip", "root", "arch"}
-_ASIDES = frozenset(("though", "however", "actually", "please", "of course", "in fact", "then"))
+_ASIDES = frozenset(("though", "however", "actually", "of course", "in fact", "then"))
 _ASIDES |= {"by the way", "again", "therefore", "instead", "rather", "obviously", "naturally"}
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
@@ -223,8 +223,9 @@ def _fills_the_clause(place: _Place) -> bool:
         return place.items[place.end - 1].kind == "size"
     if text == "to" and second & _PLANS:
         return _named(items[:at])
-    tissue = bool(_TISSUES & set(place.words)) and _named(items[:at])
-    return text in _DESPITE or (text in _INCLUDING and (tissue or _are_parts(place)))
+    if text in _INCLUDING:
+        return (bool(_TISSUES & set(place.words)) and _named(items[:at])) or _are_parts(place)
+    return text in _DESPITE
 
 
 def _length(place: _Place) -> int:
@@ -254,9 +255,9 @@ def _length(place: _Place) -> int:
         return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
     if text == "(" and _are_pieces(items, at):
         return next(n for n in range(at, len(items)) if items[n].text == ")") - at
-    if item.kind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["comma"]:
-        if items[at + 1].text.lower() in _ASIDES:
-            return 3  # "what I want, though, is"
+    enclosed = item.kind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["comma"]
+    if enclosed and items[at + 1].text.lower() in _ASIDES:
+        return 3  # "what I want, though, is"
     if item.kind == "comma":
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":

@@ -364,15 +364,14 @@ class _Chunker(Scopes):
             if "in" in self.links and self.pending.sides:
                 self._flush(final=True)  # "in the right foobar" still says right
             self.stranger = True
-        elif self.phrases[-1].unknown_head is None and not self._scanned(at):
+        elif self.phrases[-1].unknown_head is None and not self._apart(at):
             adjective = self.phrases[-1].mentions[-1].adjective
             if not plain or (adjective and not item.text.lower().endswith("ly")):
                 self.phrases[-1].unknown_head = item.text
 
-    def _scanned(self, at: int) -> bool:
-        """Whether an unknown word stands behind the name of a scan: "on this CT enterography"."""
-        words = self.items[at - 1].text.lower().split(" ") if at else []
-        return bool({"ct", "mr", "mri", "pet"} & set(words))
+    def _apart(self, at: int) -> bool:
+        """Whether an unknown word stands apart from the name before: "on this enterography"."""
+        return at > 0 and self.items[at - 1].kind in ("filler", "question_mark")
 
     def _flush(self, *, final: bool, attribute_next: bool = False) -> None:
         """Gives pending describing words to the name before them, where they follow it."""

@@ -68,7 +68,8 @@ def _is_told(
     """Whether a segment is beside what the text asks for."""
     part = items[segment.start : segment.end]
     denied = any(item.kind.startswith("neg_") for item in part)
-    skipped = part[0].text.lower() in WORDS["skipped"]
+    told = [item for item in part if item.kind not in ("filler", "question")] or part
+    skipped = told[0].text.lower() in WORDS["skipped"]
     unwanted = bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
     if segment.asks or (denied and not unwanted and not skipped and any_named(part)):
@@ -80,7 +81,7 @@ def _is_told(
     if not later:
         tells = any(item.kind in (*NAMES, "side") for item in part)
         back = said_words(part[:2]) & WORDS["back"] and not said_words(part) & WORDS["scans"]
-        return segment.says and not back and tells
+        return (segment.says or skipped) and not back and tells
     closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
     sided = said_words(part) & {"each", "both", "either", "every"}
     if not sided and all(i.kind not in (*NAMES, "side", "size", "order") for i in part):
@@ -88,8 +89,8 @@ def _is_told(
     wanted = next(items[n] for n in [object_of(items, later[0])] if n is not None)
     whole = _is_whole(wanted, part, lexicon)
     finding = wanted.kind != "mention" or lexicon.is_finding(wanted.value)
-    told = [item for item in part if item.kind in NAMES]
-    place = bool(told) and not any(_is_finding(item, lexicon) for item in told)
+    named = [item for item in part if item.kind in NAMES]
+    place = bool(named) and not any(_is_finding(item, lexicon) for item in named)
     opens = place and bool(said_words(part[:1]) & WORDS["opening"])  # "in the hip, find …"
     place &= not any(_is_finding(i, lexicon) for i in items[: segment.start] if i.kind in NAMES)
     if opens and not finding:

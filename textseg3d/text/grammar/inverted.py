@@ -51,7 +51,9 @@ def _plain(token: Token, lexicon: Lexicon) -> bool:
 
 
 def _joining() -> frozenset[str]:
-    return frozenset(("and", "or", "of", "in", "with", "without", "the", "no", "please", "is"))
+    return frozenset(
+        ("and", "or", "of", "in", "with", "without", "the", "no", "please", "is", "a", "an")
+    )
 
 
 def _goes_on(token: Token, lexicon: Lexicon) -> bool:

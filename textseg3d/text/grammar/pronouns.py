@@ -34,10 +34,12 @@ def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
         return items
     for at in range(1, len(items) - 1):
         side, one = items[at], items[at + 1]
-        told = [i for i in items[:at] if i.kind == "mention" and lexicon.is_finding(i.value)]
-        if side.text.lower() in ("the one", "the ones") and one.kind == "in" and told:
-            items[at] = _unsided(told[0])  # "segment the one in the left kidney"
-            return items
+        if side.text.lower() in ("the one", "the ones") and one.kind == "in":
+            names = (i for i in items[:at] if i.kind == "mention")
+            told = next((i for i in names if lexicon.is_finding(i.value)), None)
+            if told is not None:
+                items[at] = _unsided(told)  # "segment the one in the left kidney"
+                return items
         if side.kind != "side" or one.text.lower() not in ("one", "ones"):
             continue
         start = max((n for n in range(at) if items[n].kind in SEPARATORS), default=-1) + 1

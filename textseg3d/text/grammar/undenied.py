@@ -75,7 +75,7 @@ def _is_nothing_there(items: Sequence[Item], at: int) -> bool:
     """Whether "; on the right nothing" is told behind what the left has."""
     start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
     part = items[start : end_of(items, at, _ENDS)]
-    sided = any(i.kind == "side" for i in part) and any(i.kind == "in" for i in part)
+    sided = any(i.kind == "side" for i in items[start:at]) and any(i.kind == "in" for i in part)
     bare = not any(i.kind in ("mention", "generic", "tail") for i in part)
     return (
         sided and bare and items[at].text.lower() in ("nothing", "none") and _named(items[:start])

@@ -61,8 +61,10 @@ def _vessels(items: list[Item], lexicon: Lexicon) -> list[Item]:
 def _own_part(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "the aorta, but only its abdominal part" as the abdominal aorta."""
     for at, item in enumerate(items):
+        if item.text.lower() != "its" or at + 1 >= len(items):
+            continue
         before = [n for n in range(at) if items[n].kind == "mention"]
-        if item.text.lower() != "its" or not before or at + 1 >= len(items):
+        if not before:
             continue
         only = any(i.text.lower() in _ONLY for i in items[before[-1] : at])
         whole = items[before[-1]]
