@@ -364,12 +364,12 @@ class _Chunker(Scopes):
             if "in" in self.links and self.pending.sides:
                 self._flush(final=True)  # "in the right foobar" still says right
             self.stranger = True
-        elif self.phrases[-1].unknown_head is None and not self._apart(at):
+        elif self.phrases[-1].unknown_head is None and not self._is_far(at):
             adjective = self.phrases[-1].mentions[-1].adjective
             if not plain or (adjective and not item.text.lower().endswith("ly")):
                 self.phrases[-1].unknown_head = item.text
 
-    def _apart(self, at: int) -> bool:
+    def _is_far(self, at: int) -> bool:
         """Whether an unknown word stands apart from the name before: "on this enterography"."""
         return at > 0 and self.items[at - 1].kind in ("filler", "question_mark")
 
