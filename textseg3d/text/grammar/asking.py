@@ -14,6 +14,7 @@ from textseg3d.text.grammar.words import read_tables
 NAMES = ("mention", "generic", "tail")
 SEPARATORS = ("comma", "but", "stop", "colon", "question_mark")
 WORDS = {kind: frozenset(words) for kind, words in read_tables("asking").items()}
+_NEXT = ("now the ", "and now the ", "next the ", "then the ", "and then the ")
 _FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", "attr", "size"))
 _FORE |= {"count", "order", "rank", "in", "comma", "has"}
 
@@ -77,7 +78,10 @@ def _asks(items: Sequence[Item]) -> bool:
     head, said = items[:first], " ".join(item.text.lower() for item in items)
     fore, behind = said_words(head), said_words(items[first + 1 :])
     words = fore | behind
-    barred = WORDS["not_asking"] - {"has", "had"} if "to be" in said else WORDS["not_asking"]
+    modal = "to be" in said or "asked for" in said  # "has to be outlined", "I had asked for"
+    barred = WORDS["not_asking"] - {"has", "had"} if modal else WORDS["not_asking"]
+    if said.startswith(("thank you for", "thanks for", "many thanks for")):
+        return False
     if fore & barred or fore == {"trace"}:  # "trace ascites"
         return False
     doing = fore & WORDS["verbs"]
@@ -86,6 +90,7 @@ def _asks(items: Sequence[Item]) -> bool:
     aims = bool(fore & WORDS["aims"] and fore & {"is", "are", "be"})
     aims |= bool(fore & {"what", "how"} and fore & {"does", "do"})  # "what does it look like?"
     aims |= any(phrase in said for phrase in WORDS["phrases"])
+    aims |= said.startswith(_NEXT)
     aims |= said.startswith(("only ", "just ")) and " about " not in said and _is_alone(items)
     if aims or ({item.kind for item in head} <= _FORE and doing) or words & WORDS["thanks"]:
         return True
@@ -116,6 +121,8 @@ def _says(items: Sequence[Item]) -> bool:
 
 
 def object_of(items: Sequence[Item], segment: Segment) -> int | None:
-    """The first name of a segment that says more than "two things"."""
+    """The first name of a segment that says more than "two things"; none in "trace it to the"."""
     named = [at for at in range(segment.start, segment.end) if items[at].kind in NAMES]
+    if named and said_words(items[segment.start : named[0]]) & {"it", "them"}:
+        return None
     return next((at for at in named if items[at].value != "structure"), None)

@@ -9,6 +9,9 @@ from textseg3d.text.grammar.asking import SEPARATORS, WORDS, any_named, said_wor
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
 
+_TOPICS: tuple[str, ...] = ("regarding", "concerning", "as for", "as to", "when it comes to", "talking about")
+_TOPICS += ("with regard to", "in the case of", "as regards", "speaking of")
+
 
 def parted(items: Sequence[Item]) -> list[Item]:
     """The items with a comma where "because of the pacemaker" ends and "I want" begins."""
@@ -22,6 +25,10 @@ def parted(items: Sequence[Item]) -> list[Item]:
         if opens and begins and result[-1].kind not in SEPARATORS:
             result.append(Item("comma", None, ","))
             opens = False
+        if item.kind == "comma" and not any(i.kind == "colon" for i in result):
+            first = " ".join(i.text.lower() for i in result)
+            if first.startswith(_TOPICS) and any_named(result):
+                item = Item("colon", None, ":")  # "concerning the bladder, outline the tumor"
         if item.text.lower() == "who" and said_words(items[at + 1 : at + 2]) & WORDS["requested"]:
             item = Item("comma", None, ",")  # "from a colleague who asked for the psoas"
         result.append(item)

@@ -23,7 +23,7 @@ _ONLY = frozenset(("just", "only", "merely"))
 def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, what is told through a whole as what it is."""
     result = _vessels(list(items), lexicon)
-    result = _own_part(result, lexicon)
+    result = _own_part(_only_part(result, lexicon), lexicon)
     return _not_all(result, lexicon)
 
 
@@ -55,6 +55,23 @@ def _vessels(items: list[Item], lexicon: Lexicon) -> list[Item]:
             lead = [items[side]] if side is not None else []
             rest = [replace(i, kind="filler", value=None) for i in items[at + 1 : place + 1]]
             return [*items[:at], *lead, found, *rest, *items[place + 1 :]]
+    return items
+
+
+def _only_part(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "as for the pancreas, only the head" as the head of the pancreas."""
+    for at, item in enumerate(items):
+        only = at > 0 and items[at - 1].text.lower().split(" ")[0] in _ONLY
+        if not only or item.kind not in ("mention", "tail", "unknown") or " " in item.text:
+            continue
+        before = [n for n in range(at) if items[n].kind == "mention"]
+        if len(before) != 1 or lexicon.is_finding(items[before[0]].value):
+            continue
+        name = f"{item.text.lower()} of {items[before[0]].value.surface}"
+        found = _mention(item, lexicon, name)
+        if found is not None:
+            blank(items, before[0], before[0] + 1)
+            items[at] = found
     return items
 
 
