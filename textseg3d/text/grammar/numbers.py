@@ -197,6 +197,11 @@ def _values(reader: _Reader) -> tuple[list[tuple[float, tuple[str, float] | None
     return values, joined
 
 
+def _follows(tokens: Sequence[Token], at: int) -> bool:
+    """Whether an article follows: "over a length of 3 cm" compares nothing."""
+    return at + 1 < len(tokens) and tokens[at + 1].norm in ("a", "an")
+
+
 def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     reader = _Reader(tokens, start)
     comparison = reader.table("before")
@@ -207,7 +212,7 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     if comparison == "<" and reader.word() in _DIMENSIONS:
         comparison = None  # "maximum diameter of 6 cm"
         reader.skip(_DIMENSIONS)
-    if comparison == ">" and tokens[start].norm == "over" and tokens[start + 1].norm in ("a", "an"):
+    if comparison == ">" and tokens[start].norm == "over" and _follows(tokens, start):
         comparison = None  # "over a 20 cm segment"
     if comparison == ">" and tokens[start].norm == "over" and _over_all(tokens, reader.at):
         comparison = None
