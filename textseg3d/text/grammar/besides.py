@@ -63,6 +63,17 @@ _PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "trunk", "w
 _PIECES |= {"fundus", "antrum", "cardia", "pylorus", "lobes", "poles", "tip", "root", "arch"}
 _ASIDES = frozenset(("though", "however", "actually", "of course", "in fact", "then"))
 _ASIDES |= {"by the way", "again", "therefore", "instead", "rather", "obviously", "naturally"}
+_LEFT_OUT: tuple[str, ...] = (
+    " excluded",
+    " left out",
+    " omitted",
+    " not included",
+    " should not",
+    " need not",
+)
+_LEFT_OUT += (" must not", " stay out", " be spared", " not needed", " out of it", " left aside")
+_IT_IS = (["it", "is", "a"], ["it", "is", "an"], ["this", "is", "a"], ["this", "is", "an"])
+_PROVED = (["proved", "to", "be"], ["turned", "out", "to"], ["proves", "to", "be"])
 _LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
 _LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
 _ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
@@ -73,7 +84,7 @@ _DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "i
 
 def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that only go with a request made fillers."""
-    items = _by_name(items)
+    items = _by_name(_identified(items))
     result = list(items)
     ends = [len(items)] * len(items)
     for at in range(len(items) - 2, -1, -1):
@@ -88,11 +99,33 @@ def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     return result
 
 
+def _identified(items: Sequence[Item]) -> list[Item]:
+    """Reads "a lump in the thigh. It is a lipoma" and "a cyst proved to be …" as one finding."""
+    result: list[Item] = []
+    at = 0
+    while at < len(items):
+        words = _words(items[at : at + 4])
+        named = _named(items[:at])
+        if named and items[at].kind in ("stop", "but") and words[1:4] in _IT_IS:
+            result.append(Item("reading", None, "it is"))
+            at += 3
+        elif named and words[:3] in _PROVED and items[at].kind != "mention":
+            result.append(Item("reading", None, "proved to be"))
+            at += 3
+        else:
+            result.append(items[at])
+            at += 1
+    return result
+
+
 def _by_name(items: Sequence[Item]) -> list[Item]:
     """Reads "the thing in the left orbit is a clip" as "a clip in the left orbit"."""
     result = list(items)
     for at, item in enumerate(items):
-        if item.kind != "tail" and (item.kind != "generic" or item.value != "structure"):
+        strange = item.kind == "unknown" and items[at + 1 : at + 2] != [] and at < 4
+        strange = strange and items[at + 1].kind == "in" and not _named(items[:at])
+        vague = item.kind == "generic" and item.value == "structure"
+        if item.kind != "tail" and not strange and not vague:
             continue
         end = end_of(items, at, _ENDS)
         be = end_of(items[:end], at, ("be",))
@@ -136,6 +169,11 @@ class _Place:
         """All of them."""
         return _words(self.items[self.at : self.end])
 
+    def of_structures_only(self) -> bool:
+        """Whether all that is named from here on is a structure."""
+        names = [item for item in self.items[self.at : self.end] if item.kind in _NAMES]
+        return all(_is_structure(item, self.lexicon) for item in names if item.kind != "tail")
+
     @property
     def sized(self) -> bool:
         """Whether a size is told in the clause."""
@@ -171,7 +209,7 @@ def _fills_the_clause(place: _Place) -> bool:
     words = place.head
     second = set(words[1:2])
     if item.kind == "comma":
-        return _is_included(place) or _is_one_mask(place)
+        return _is_included(place) or _is_one_mask(place) or _is_left_out(place)
     if item.kind == "colon":
         return _is_one_mask(place)
     if item.kind == "exclude" and at == 0 and text.startswith("not"):  # "not the … but the"
@@ -206,6 +244,8 @@ def _fills_the_clause(place: _Place) -> bool:
         return second == {"mind"}
     if text == "with":
         drawn = second == {"a"} and place.words[-1] in _DRAWN
+        if second & {"its", "their"} and place.of_structure() and place.of_structures_only():
+            return True  # "the eyeball with its lens"
         return drawn or (second == {"all"} and place.of_structure())
     if text == "the":
         return second == {"way"} and bool(set(words[2:3]) & _WHO)
@@ -215,6 +255,12 @@ def _fills_the_clause(place: _Place) -> bool:
         return "patient" in words[1:4] and _named(items[:at])
     if text == "from" and place.follows("it", "them", "this"):
         return all(i.kind in _EXTENT for i in items[at : place.end])
+    if text in ("up to", "down to", "as far as") and place.of_structure():
+        return not place.sized and place.of_structures_only()
+    if text == "from" and place.of_structure() and "to" in place.words:
+        return not place.sized and place.of_structures_only()
+    if text == "where" and place.follows("is"):
+        return _named(items[:at])
     if text == "from" and at == 0 and "to" in place.words:
         return place.end < len(items) and _named(items[place.end :]) and not place.sized
     if text == "from":
@@ -237,7 +283,8 @@ def _length(place: _Place) -> int:
         return 2
     if item.kind == "in" and _asks_behind(items, at):
         return 1
-    if text in _DRAWN and second == {"around"} and not _named(items[:at]):
+    told = place.follows("a", "the", "draw a", "put a", "trace a") or place.follows("draw", "put")
+    if text in _DRAWN and second == {"around"} and (told or not _named(items[:at])):
         return 1 if items[at + 1].kind == "size" else 2
     if text == "right" and item.kind == "side":
         return _no_side(items, at)
@@ -249,6 +296,8 @@ def _length(place: _Place) -> int:
         return 2
     if text == "everything" and words[1:3] == ["that", "is"]:
         return 3
+    if text == "everything" and second & {"looks", "is", "seems", "appears"}:
+        return place.end - at
     if text in ("thin", "thick"):
         return 2 if second & _SLICES else 0
     if text == "to":
@@ -373,6 +422,19 @@ def _is_one_mask(place: _Place) -> bool:
     told = place.words[1:] if place.words[:1] != [""] else place.words
     mask = bool(told[-1:]) and told[-1] in _RESULTS | _MASKS
     return mask and told[0] in _ONE and len(told) > 2 and _named(place.items[: place.at])
+
+
+def _is_left_out(place: _Place) -> bool:
+    """Whether ", stalk excluded" or ", with the sinus left out" begins here, or a reason."""
+    if not _named(place.items[: place.at]):
+        return False
+    part = place.items[place.at + 1 : place.end]
+    told = " ".join(item.text.lower() for item in part)
+    reason = bool(part) and told.split(" ")[0].endswith("ing") and part[0].kind == "unknown"
+    if told.endswith(_LEFT_OUT):
+        names = [item for item in part if item.kind in _NAMES]
+        return names != [] and all(_is_structure(item, place.lexicon) for item in names)
+    return reason and not _named(part)
 
 
 def _is_refusal(place: _Place) -> bool:

@@ -23,6 +23,7 @@ from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.pronouns import other_one, parted
 
+_CUTTING = ("stop", "but", "question_mark")
 _CLOSING = ("stop", "question_mark")
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
@@ -38,8 +39,10 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     segments = list(segments_of(items))
     asking = [s for s in segments if s.asks and object_of(items, s) is not None]
     further = (said_words(items[s.start : s.end]) & WORDS["further"] for s in segments if s.asks)
-    if not asking or any(further):
+    if any(further):
         return items
+    if not asking:
+        return _the_latest(items, segments, lexicon)
     context = [s for s in segments if _is_told(s, segments, items, lexicon)]
     if not context:
         return items
@@ -50,16 +53,67 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     if not kept and result[asked[0]].kind == "tail":
         return items
     sides = [] if kept else _sides(result, context, told, asked, lexicon)
+    sides += [] if kept else _sizes(result, context, asked)
+    sentences = {_sentence(items, at) for at in kept}
     for segment in context:
         span = range(segment.start, segment.end)
         others = any(_is_finding(result[at], lexicon) for at in told if at in span)
+        others |= _sentence(items, segment.start) not in sentences and any_named(
+            items[span.start : span.stop]
+        )
         if not kept or (others and not any(at in span for at in kept)):
             blank(result, segment.start, segment.end)
         if segment.closed == "question_mark":
             result[segment.end] = Item("stop", None, ".")
-    for at, side in reversed(sides):
-        result.insert(at, Item("side", side, side))
+    for at, item in sorted(sides, key=lambda pair: pair[0], reverse=True):
+        result.insert(at, item)
     return result
+
+
+def _sentence(items: Sequence[Item], at: int) -> int:
+    """Where the sentence of an item begins."""
+    return max((n for n in range(at) if items[n].kind in _CUTTING), default=-1) + 1
+
+
+def _the_latest(items: list[Item], segments: Sequence[Segment], lexicon: Lexicon) -> list[Item]:
+    """The items, where "it" is asked for without what was told before the last finding."""
+    asks = next((s for s in segments if s.asks), None)
+    if asks is None or not said_words(items[asks.start : asks.end]) & {"it", "this", "that"}:
+        return items
+    told = [at for at in range(asks.start) if items[at].kind in ("mention", "generic")]
+    findings = [at for at in told if _is_finding(items[at], lexicon)] or told
+    result = list(items)
+    for segment in segments:  # "outline it, but not the clip"
+        part = items[segment.start : segment.end]
+        if segment.start > asks.start and part[0].kind in ("exclude", "without", "neg_attr"):
+            blank(result, segment.start, segment.end)
+    if not findings:
+        return result
+    start = _sentence(items, findings[-1])
+    while start > 0 and said_words(items[start : start + 1]) & WORDS["back"]:
+        start = _sentence(items, start - 1)
+    dropped = [at for at in told if at < start]
+    if not dropped or any(items[at].kind.startswith(("neg_", "unc_")) for at in range(start)):
+        return result
+    context = [s for s in segments if s.end <= start]
+    asked = [at for at in findings if at >= start]
+    named = [at for at in dropped if items[at].kind == "mention"]
+    sides = _sides(result, context, named, asked, lexicon)
+    blank(result, 0, start)
+    for at, item in reversed(sides):
+        result.insert(at, item)
+    return result
+
+
+def _sizes(
+    items: Sequence[Item], context: Sequence[Segment], asked: Sequence[int]
+) -> list[tuple[int, Item]]:
+    """The one size that is told of "this empyema", where it is to be put."""
+    first = asked[0]
+    told = [i for s in context for i in items[s.start : s.end] if i.kind == "size"]
+    this = said_words(items[max(0, first - 2) : first]) & {"this", "that", "these", "those"}
+    own = any(item.kind == "size" for item in items[first - 3 :])
+    return [(first, told[0])] if len(told) == 1 and this and not own else []
 
 
 def _is_told(
@@ -82,7 +136,9 @@ def _is_told(
         tells = any(item.kind in (*NAMES, "side") for item in part)
         back = said_words(part[:2]) & WORDS["back"] and not said_words(part) & WORDS["scans"]
         return (segment.says or skipped) and not back and tells
-    closed = any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
+    finding = any(_is_finding(i, lexicon) for i in part if i.kind in NAMES)
+    closed = finding and segment.closed == "colon"  # "proptosis on the left: outline the mass"
+    closed |= any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
     sided = said_words(part) & {"each", "both", "either", "every"}
     if not sided and all(i.kind not in (*NAMES, "side", "size", "order") for i in part):
         return True  # strange words say nothing of what is asked for
@@ -183,6 +239,8 @@ def _is_named(told: Item, item: Item) -> bool:
     name = told.value.forms[0].concept
     same = item.kind == "mention" and item.value.forms[0].concept == name
     word = item.text.lower().removesuffix("s")
+    if item.kind == "mention":
+        same |= item.value.forms[0].concept.split(" ")[-1] == name.split(" ")[-1]
     return same or word in (name.split(" ")[-1], told.text.lower().split(" ")[-1].removesuffix("s"))
 
 
@@ -196,7 +254,7 @@ def _sides(
     told: Sequence[int],
     asked: Sequence[int],
     lexicon: Lexicon,
-) -> list[tuple[int, str]]:
+) -> list[tuple[int, Item]]:
     """Where a side is to be put before what is asked for, in the order of the text."""
     said = {s for part in context for i in items[part.start : part.end] for s in _said(i)}
     if len(said) != 1 or said == {"both"} or any(_said(items[at]) for at in asked):
@@ -214,7 +272,7 @@ def _sides(
         concept = lexicon.tree.concept(form.concept)
         free = form.side is None and concept.side_rule in ("paired", "any")
         if free and (anywhere or concept.region in {*regions, "whole body"}):
-            result.append((at, side))
+            result.append((at, Item("side", side, side)))
     return result
 
 

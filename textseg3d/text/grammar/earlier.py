@@ -146,6 +146,11 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
             return any(token.kind == "number" for token in later)
     if _of_old(tokens, start):
         return True
+    now = [token.norm for token in tokens[:start]]
+    if following[0] in ("before", "previously", "then") and not _TODAY.isdisjoint(now):
+        return True  # "26 mm now and 22 mm before"
+    if following[0] == "in" and _date(following[1:]) and not _TODAY.isdisjoint(following[3:]):
+        return True  # "20 mm in 2018 and is 22 mm now"
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",", ";")
     if inside and following[0] in ("previously", "before", "formerly", "prior", "earlier"):
         return True

@@ -9,7 +9,14 @@ from textseg3d.text.grammar.asking import SEPARATORS, WORDS, any_named, said_wor
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
 
-_TOPICS: tuple[str, ...] = ("regarding", "concerning", "as for", "as to", "when it comes to", "talking about")
+_TOPICS: tuple[str, ...] = (
+    "regarding",
+    "concerning",
+    "as for",
+    "as to",
+    "when it comes to",
+    "talking about",
+)
 _TOPICS += ("with regard to", "in the case of", "as regards", "speaking of")
 
 
@@ -50,7 +57,9 @@ def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
         if side.kind != "side" or one.text.lower() not in ("one", "ones"):
             continue
         start = max((n for n in range(at) if items[n].kind in SEPARATORS), default=-1) + 1
-        before = [i for i in items[:start] if i.kind == "mention"]
+        cut = max((n for n in range(start - 1) if items[n].kind == "stop"), default=-1)
+        before = [i for i in items[cut + 1 : start] if i.kind == "mention"]
+        before = before or [i for i in items[:start] if i.kind == "mention"]
         said = " ".join(item.text.lower() for item in items[start:at])
         asked = said_words(items[start:at]) & WORDS["verbs"] or any(
             phrase in said for phrase in WORDS["phrases"]

@@ -51,6 +51,7 @@ _SLICES = frozenset(("slice", "slices", "section", "spacing", "increment", "gap"
 _EYES = {"OD": "right", "OS": "left", "OU": "both"}
 _MEASURES = frozenset(("displacement", "depression", "separation", "diastasis", "distraction"))
 _MEASURES |= {"retropulsion", "subsidence", "thickness", "depth", "length", "widening", "gap"}
+_PARTS_OF_ARTERIES = tuple(f"{letter}{n}" for letter in "vmap" for n in range(1, 5))
 _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
 
 
@@ -205,7 +206,7 @@ def _not_needed(items: list[Item], start: int, end: int) -> None:
         refused = items[at].kind == "neg_attr" and items[at].text.lower().split(" ")[-1] == "not"
         if not (refused and items[at + 1].text.lower() in _NEEDED):
             continue
-        if _named(items[start:at]) and _named([*items[:start], *items[end:]]):
+        if _named([*items[:start], *items[end:]]):
             blank(items, start, end)
         else:
             items[at] = replace(items[at], kind="neg_post")
@@ -294,9 +295,9 @@ def _technique(items: list[Item]) -> list[Item]:
         if item.text.lower() == "by" and later in _TIMES:
             blank(items, at, at + 1)
     said = {word for item in items for word in item.text.lower().split(" ")}
-    if "vertebral" in said:  # V1 to V4 of the vertebral artery
-        for at, item in enumerate(items):
-            if item.text.lower() in ("v1", "v2", "v3", "v4"):
+    if said & {"vertebral", "mca", "aca", "pca"} or {"cerebral", "artery"} <= said:
+        for at, item in enumerate(items):  # V1 to V4 of the vertebral artery, M1 of the middle one
+            if item.text.lower() in _PARTS_OF_ARTERIES:
                 items[at] = replace(item, kind="filler", value=None)
     return items
 

@@ -98,6 +98,8 @@ def _other_side(items: Sequence[Item], at: int) -> int:
 def _is_of_nothing(items: Sequence[Item], start: int, at: int, end: int) -> bool:
     """Whether the clause "not a doctor:" names nothing, before anything is named."""
     tells = any(item.kind == "unknown" for item in items[start:end])
+    if items[start].text.lower() in ("which", "that", "who") and not _named(items[start:end]):
+        return _named(items[:start]) and items[at].text.lower().startswith("never")
     listed = end < len(items) and items[end].kind == "comma"  # "no sonographic, CT or MR evidence"
     if listed and not items[at].text.lower().startswith("not a"):
         return False
