@@ -36,6 +36,11 @@ def segments_of(items: Sequence[Item]) -> Iterator[Segment]:
     start = 0
     for at, end in zip(cuts, [*cuts[1:], len(items)]):
         apart = items[at].kind != "comma" or any_named(items[at:end])
+        rest = items[at + 1 : end]
+        told = bool(said_words(rest) & {"it", "them"}) and not any(
+            i.kind == "question" for i in rest
+        )
+        apart |= told and _asks(rest)
         placed = items[at].kind == "comma" and [i.kind for i in items[at + 1 : at + 2]] == ["in"]
         apart &= not (placed and any_named(items[start:at]))  # "the cyst, in the left kidney,"
         if apart and at > start:
@@ -62,7 +67,7 @@ def _cuts(items: Sequence[Item], at: int) -> bool:
     item = items[at]
     if item.kind in ("and", "filler", "unknown") and item.text.lower() in ("and", "then", "so"):
         following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
-        return following in WORDS["imperatives"]  # "skip the cortex and give me the marrow"
+        return following in WORDS["imperatives"] | WORDS["leaving"]  # "skip it and give me …"
     joins = item.text == "I" and at > 0 and items[at - 1].kind == "question"
     return item.kind in SEPARATORS and not joins
 
@@ -123,6 +128,9 @@ def _says(items: Sequence[Item]) -> bool:
 def object_of(items: Sequence[Item], segment: Segment) -> int | None:
     """The first name of a segment that says more than "two things"; none in "trace it to the"."""
     named = [at for at in range(segment.start, segment.end) if items[at].kind in NAMES]
-    if named and said_words(items[segment.start : named[0]]) & {"it", "them"}:
+    fore = items[segment.start : named[0]] if named else ()
+    words = said_words(fore)
+    meant = words & {"it", "them"} and not words & {"possible", "be", "feasible", "would"}
+    if meant or "its" in said_words(fore[:-1]):
         return None
     return next((at for at in named if items[at].value != "structure"), None)

@@ -122,8 +122,8 @@ def _by_name(items: Sequence[Item]) -> list[Item]:
     """Reads "the thing in the left orbit is a clip" as "a clip in the left orbit"."""
     result = list(items)
     for at, item in enumerate(items):
-        strange = item.kind == "unknown" and items[at + 1 : at + 2] != [] and at < 4
-        strange = strange and items[at + 1].kind == "in" and not _named(items[:at])
+        strange = item.kind in ("unknown", "mention") and items[at + 1 : at + 2] != [] and at < 4
+        strange = strange and items[at + 1].kind == "in" and items[0].text.lower() == "that"
         vague = item.kind == "generic" and item.value == "structure"
         if item.kind != "tail" and not strange and not vague:
             continue
@@ -232,6 +232,8 @@ def _fills_the_clause(place: _Place) -> bool:
         return len(place.words) < 5 and place.words[-1] in ("possible", "feasible")
     if text == "all":
         return "way" in words[1:3]
+    if text == "where" and place.follows("is"):
+        return _named(items[:at])
     if text == "where":
         return bool(second & _WHO) or place.follows("to", "up to")
     if text == "without":
@@ -255,12 +257,11 @@ def _fills_the_clause(place: _Place) -> bool:
         return "patient" in words[1:4] and _named(items[:at])
     if text == "from" and place.follows("it", "them", "this"):
         return all(i.kind in _EXTENT for i in items[at : place.end])
-    if text in ("up to", "down to", "as far as") and place.of_structure():
+    upto = text in ("up to", "down to") or (text in ("up", "down") and second == {"to"})
+    if (upto or text == "as far as") and place.of_structure():
         return not place.sized and place.of_structures_only()
     if text == "from" and place.of_structure() and "to" in place.words:
         return not place.sized and place.of_structures_only()
-    if text == "where" and place.follows("is"):
-        return _named(items[:at])
     if text == "from" and at == 0 and "to" in place.words:
         return place.end < len(items) and _named(items[place.end :]) and not place.sized
     if text == "from":
@@ -431,9 +432,10 @@ def _is_left_out(place: _Place) -> bool:
     part = place.items[place.at + 1 : place.end]
     told = " ".join(item.text.lower() for item in part)
     reason = bool(part) and told.split(" ")[0].endswith("ing") and part[0].kind == "unknown"
-    if told.endswith(_LEFT_OUT):
+    if told.endswith(_LEFT_OUT) and " not " not in told and "cannot" not in told:
         names = [item for item in part if item.kind in _NAMES]
-        return names != [] and all(_is_structure(item, place.lexicon) for item in names)
+        plain = (i.kind == "tail" or _is_structure(i, place.lexicon) for i in names)
+        return names != [] and all(plain)
     return reason and not _named(part)
 
 

@@ -24,6 +24,7 @@ from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.pronouns import other_one, parted
 
 _CUTTING = ("stop", "but", "question_mark")
+_THAT = frozenset(("it", "this", "that", "which", "its"))
 _CLOSING = ("stop", "question_mark")
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
@@ -78,18 +79,23 @@ def _sentence(items: Sequence[Item], at: int) -> int:
 def _the_latest(items: list[Item], segments: Sequence[Segment], lexicon: Lexicon) -> list[Item]:
     """The items, where "it" is asked for without what was told before the last finding."""
     asks = next((s for s in segments if s.asks), None)
-    if asks is None or not said_words(items[asks.start : asks.end]) & {"it", "this", "that"}:
+    if asks is None or not said_words(items[asks.start : asks.end]) & _THAT:
         return items
     told = [at for at in range(asks.start) if items[at].kind in ("mention", "generic")]
     findings = [at for at in told if _is_finding(items[at], lexicon)] or told
     result = list(items)
     for segment in segments:  # "outline it, but not the clip"
         part = items[segment.start : segment.end]
-        if segment.start > asks.start and part[0].kind in ("exclude", "without", "neg_attr"):
+        apart = part[0].kind in ("exclude", "without", "neg_attr")
+        apart |= bool(said_words(part[:1]) & WORDS["leaving"])
+        if (segment.start > asks.start and apart) or segment.asks:
             blank(result, segment.start, segment.end)
     if not findings:
         return result
     start = _sentence(items, findings[-1])
+    colon = next((n for n in range(findings[-1]) if items[n].kind == "colon"), 0)
+    if colon > start and any(start <= at < colon for at in findings):
+        start = colon + 1  # "swelling since Monday: a stone of 6 mm lies in the duct"
     while start > 0 and said_words(items[start : start + 1]) & WORDS["back"]:
         start = _sentence(items, start - 1)
     dropped = [at for at in told if at < start]
@@ -125,6 +131,8 @@ def _is_told(
     told = [item for item in part if item.kind not in ("filler", "question")] or part
     skipped = told[0].text.lower() in WORDS["skipped"]
     unwanted = bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
+    skipped |= bool(said_words(told[:1]) & WORDS["leaving"])
+    skipped |= "never" in said_words(part)
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
     if segment.asks or (denied and not unwanted and not skipped and any_named(part)):
         return False
@@ -134,7 +142,8 @@ def _is_told(
     later = [s for s in segments[at + 1 :] if s.asks and object_of(items, s) is not None]
     if not later:
         tells = any(item.kind in (*NAMES, "side") for item in part)
-        back = said_words(part[:2]) & WORDS["back"] and not said_words(part) & WORDS["scans"]
+        first = part[:2] if part[1:2] and part[1].kind != "mention" else part[:1]
+        back = said_words(first) & WORDS["back"] and not said_words(part) & WORDS["scans"]
         return (segment.says or skipped) and not back and tells
     finding = any(_is_finding(i, lexicon) for i in part if i.kind in NAMES)
     closed = finding and segment.closed == "colon"  # "proptosis on the left: outline the mass"
@@ -149,7 +158,7 @@ def _is_told(
     place = bool(named) and not any(_is_finding(item, lexicon) for item in named)
     opens = place and bool(said_words(part[:1]) & WORDS["opening"])  # "in the hip, find …"
     place &= not any(_is_finding(i, lexicon) for i in items[: segment.start] if i.kind in NAMES)
-    if opens and not finding:
+    if (opens and not finding) or said_words(part[:1]) & {"before", "prior", "ahead"}:
         return True
     if not (closed or segment.says or skipped or whole or denied):
         return False
@@ -193,7 +202,7 @@ def _meant_again(
     again = exact or vague
     if again:
         blank(items, first, first + 1)
-        end = end_of(items, first, (*SEPARATORS, "exclude"))
+        end = end_of(items, first, SEPARATORS)
         while end < len(items) and not _closes(items[end]):  # "…, not the pancreas"
             following = items[end + 1 : end + 2]
             if following and following[0].kind.startswith(("neg_", "exclude")):
@@ -260,6 +269,9 @@ def _sides(
     if len(said) != 1 or said == {"both"} or any(_said(items[at]) for at in asked):
         return []
     (side,) = said
+    clause = items[max(0, asked[0] - 3) : end_of(items, asked[-1], ("stop",))]
+    if any(item.kind == "side" for item in clause):
+        return []
     regions = {lexicon.tree.concept(items[at].value.forms[0].concept).region for at in told}
     if not any(lexicon.is_finding(items[at].value) for at in told):
         regions |= {near for pair in _NEAR for near in pair if regions & pair}

@@ -30,6 +30,12 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
         if denied and item.kind == "comma" and following in ("just", "only", "merely"):
             result[at] = replace(item, kind="but")  # "no teeth, just the mandible"
+        if item.text.lower() == "lack" and _words(items[max(0, at - 2) : at]) & {
+            "i",
+            "we",
+            "still",
+        }:
+            result[at] = replace(item, kind="filler", value=None)  # "I still lack the parotid"
         if item.text.lower() == "broken" and at and items[at - 1].kind == "be":
             result[at] = replace(item, kind="filler")  # "the left scapula looks broken"
         if item.text.lower() in _CORRECTING and _cuts(items, at) and _named(items[:at]):
