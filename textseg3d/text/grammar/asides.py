@@ -30,6 +30,8 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         named |= at > 0 and result[at - 1].kind in _NAMES
         if text in _FED and named:
             blank(result, at, end_of(result, at))
+        elif item.kind == "with" and _is_level(result[at + 1 : at + 3]):
+            blank(result, at, at + 3)  # "abscess with an air-fluid level in the left lung"
         elif item.kind == "with" and [i.text.lower() for i in result[at + 1 : at + 2]] in _KEPT:
             blank(result, at, end_of(result, at))  # "with loss of the fatty hilum"
         elif text in ("left of", "right of") and [i.kind for i in result[at + 1 : at + 2]] == [
@@ -68,6 +70,10 @@ def without_asides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         elif item.kind == "filler" and text.split(" ")[-1] in _ADVISED and named:
             _to_do(result, at, lexicon)
     return result
+
+
+def _is_level(items: Sequence[Item]) -> bool:
+    return len(items) == 2 and items[1].kind == "filler" and items[1].text.endswith("level")
 
 
 def _indication(items: list[Item], at: int) -> None:

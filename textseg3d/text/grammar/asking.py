@@ -120,7 +120,8 @@ def _is_told_to(head: Sequence[Item]) -> bool:
 def _says(items: Sequence[Item]) -> bool:
     """Whether a segment tells something: that it is, who has it, or when."""
     kinds = {item.kind for item in items}
-    if said_words(items[:1]) & WORDS["going"]:
+    told = [item for item in items if item.text.lower() not in WORDS["polite"]]
+    if said_words(told[:1]) & WORDS["going"]:
         return True
     return bool(kinds & {"be", "has", "unknown"} or said_words(items) & WORDS["saying"])
 

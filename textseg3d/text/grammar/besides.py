@@ -11,80 +11,21 @@ from dataclasses import dataclass, replace
 
 from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.naming import by_name
+from textseg3d.text.grammar.words import read_tables
 from textseg3d.text.knowledge import Target
 
+WORDS = {kind: frozenset(words) for kind, words in read_tables("besides").items()}
 _ENDS = ("comma", "but", "stop", "colon", "question_mark")
 _NAMES = ("mention", "generic", "tail")
-_WHO = frozenset(("i", "we", "one", "you", "he", "she", "they", "it"))
-_ABLE = frozenset(("can", "could", "may", "might", "will", "would"))
-_RESULTS = frozenset(("volume", "mask", "block", "structure", "surface", "label", "contour", "roi"))
-_RESULTS |= {
-    "tube",
-    "region",
-    "object",
-    "segment",
-    "unit",
-    "class",
-    "layer",
-    "overlay",
-    "model",
-    "colour",
-}
-_RESULTS |= {"color", "piece", "whole", "target", "mesh", "stl", "nifti", "seg", "dicom", "file"}
-_PROCEDURES = frozenset(("aspiration", "drainage", "tavi", "ablation", "biopsy", "surgery"))
-_PROCEDURES |= {"stenting", "embolisation", "embolization", "radiotherapy", "puncture", "clipping"}
-_PROCEDURES |= {"coiling", "resection", "evacuation", "procedure", "operation", "intervention"}
-_PLANNED = frozenset(("evacuated", "removed", "resected", "drained", "excised", "treated"))
-_INCLUDED = frozenset(("included", "inclusive"))
-_INCLUDING = frozenset(("including", "incl"))
-_RESTS = frozenset(("part", "parts", "rest", "portion", "everything", "remainder", "others"))
-_TISSUES = frozenset(("cortex", "marrow", "wall", "walls", "lumen", "capsule", "vessels", "rim"))
-_TISSUES |= {"thrombus", "content", "contents", "calcifications", "air", "fluid", "skin"}
-_THINGS = frozenset(
-    ("structures", "organs", "organ", "things", "targets", "objects", "regions", "masks")
-)
-_DESPITE = frozenset(("despite", "notwithstanding", "in spite of"))
-_UNITS = frozenset(("ml", "cc", "ccm", "mm", "cm", "hu", "millilitres", "milliliters"))
-_DRAWN = frozenset(("line", "lines", "roi", "contour", "contours", "box", "boundary", "border"))
-_DRAWN |= {"circle", "outline", "mask", "curve", "polygon", "loop"}
-_DELAYS = frozenset(("ado", "delay", "hesitation", "fail", "exception"))
-_SLICES = frozenset(("slice", "slices", "section", "sections", "reconstruction", "reconstructions"))
-_ON = frozenset(("on", "the", "on the", "in the", "this"))
 _EXTENT = ("mention", "and", "in", "filler", "unknown")
-_TIMES = frozenset(("noon", "tomorrow", "tonight", "monday", "tuesday", "wednesday", "thursday"))
-_TIMES |= {"friday", "saturday", "sunday", "lunch", "evening", "midnight", "then"}
-_PLANS = frozenset(("plan", "guide", "compare", "show"))
-_OBJECTS = frozenset(("structure", "object", "thing", "target", "item"))
-_HENCE = frozenset(("therefore", "hence", "thus", "so", "consequently", "and"))
-_TALKING = frozenset(("so", "now", "then", "well", "let", "let's", "i", "we", "ok", "okay"))
-_ASKED = frozenset(("you", "software", "tool", "model", "program", "system", "network", "anyone"))
-_ASKED |= {"algorithm", "someone", "somebody", "plugin", "bot", "assistant", "ai"}
-_PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "trunk", "wall", "stem"))
-_PIECES |= {"fundus", "antrum", "cardia", "pylorus", "lobes", "poles", "tip", "root", "arch"}
-_ASIDES = frozenset(("though", "however", "actually", "of course", "in fact", "then"))
-_ASIDES |= {"by the way", "again", "therefore", "instead", "rather", "obviously", "naturally"}
-_LEFT_OUT: tuple[str, ...] = (
-    " excluded",
-    " left out",
-    " omitted",
-    " not included",
-    " should not",
-    " need not",
-)
-_LEFT_OUT += (" must not", " stay out", " be spared", " not needed", " out of it", " left aside")
-_IT_IS = (["it", "is", "a"], ["it", "is", "an"], ["this", "is", "a"], ["this", "is", "an"])
-_PROVED = (["proved", "to", "be"], ["turned", "out", "to"], ["proves", "to", "be"])
-_LUMPS = frozenset(("mass", "lesion", "tumor", "tumour", "growth", "abnormality", "swelling"))
-_LEADS = frozenset(("in", "for", "before", "prior to", "ahead of"))
-_ONE = frozenset(("a", "an", "one", "single", "separate", "stl", "nifti", "dicom"))
-_ONE |= {"gross", "clinical", "planning"}
-_MASKS = frozenset(("mask", "masks", "outline", "outlines", "contour", "contours", "segmentation"))
-_DEVICES = frozenset(("tube", "catheter", "stent", "drain", "wire", "device", "implant"))
+_LEFT_OUT: tuple[str, ...] = (" excluded", " left out", " omitted", " should not", " need not")
+_LEFT_OUT += (" not included", " must not", " stay out", " be spared", " not needed", " left aside")
 
 
 def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that only go with a request made fillers."""
-    items = _by_name(_identified(items))
+    items = by_name(items, _introduces)
     result = list(items)
     ends = [len(items)] * len(items)
     for at in range(len(items) - 2, -1, -1):
@@ -96,45 +37,6 @@ def without_besides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[at] = Item("filler", None, "target is")
         if _is_spot(items, at):
             result[at] = replace(items[at], kind="generic", value="lesion")
-    return result
-
-
-def _identified(items: Sequence[Item]) -> list[Item]:
-    """Reads "a lump in the thigh. It is a lipoma" and "a cyst proved to be …" as one finding."""
-    result: list[Item] = []
-    at = 0
-    while at < len(items):
-        words = _words(items[at : at + 4])
-        named = _named(items[:at])
-        if named and items[at].kind in ("stop", "but") and words[1:4] in _IT_IS:
-            result.append(Item("reading", None, "it is"))
-            at += 3
-        elif named and words[:3] in _PROVED and items[at].kind != "mention":
-            result.append(Item("reading", None, "proved to be"))
-            at += 3
-        else:
-            result.append(items[at])
-            at += 1
-    return result
-
-
-def _by_name(items: Sequence[Item]) -> list[Item]:
-    """Reads "the thing in the left orbit is a clip" as "a clip in the left orbit"."""
-    result = list(items)
-    for at, item in enumerate(items):
-        strange = item.kind in ("unknown", "mention") and items[at + 1 : at + 2] != [] and at < 4
-        strange = strange and items[at + 1].kind == "in" and items[0].text.lower() == "that"
-        vague = item.kind == "generic" and item.value == "structure"
-        if item.kind != "tail" and not strange and not vague:
-            continue
-        end = end_of(items, at, _ENDS)
-        be = end_of(items[:end], at, ("be",))
-        article = be + 1 < end and items[be + 1].text.lower() in ("a", "an", "the")
-        if not article or not _named(items[be:end]) or _introduces(items, at):
-            continue
-        if be == at + 1 or items[at + 1].kind == "in":
-            gone = replace(item, kind="filler", value=None)
-            result[at:end] = [gone, *items[be + 1 : end], *items[at + 1 : be], gone]
     return result
 
 
@@ -197,7 +99,7 @@ def _beside(place: _Place) -> int:
     if place.text == "as":
         end = end_of(items, at + 1, (*_ENDS, "in", "and"))
         words = _words(items[at:end])  # not "as well as the whole right kidney"
-        return end if set(words[1:2]) & _ONE and set(words) & _RESULTS else at
+        return end if set(words[1:2]) & WORDS["one"] and set(words) & WORDS["results"] else at
     if _fills_the_clause(place):
         return place.end
     return at + _length(place)
@@ -219,15 +121,16 @@ def _fills_the_clause(place: _Place) -> bool:
         return _is_purpose(words) or _is_refusal(place)
     if text in ("drop", "omit", "skip", "ignore", "exclude", "remove"):
         cut = place.before is not None and place.before.kind in _ENDS
-        return cut and bool(_RESTS & set(words[1:4])) and _named(items[:at])
+        return cut and bool(WORDS["rests"] & set(words[1:4])) and _named(items[:at])
     if text == "for" and second == {"each"}:
         return _named(items[:at])
     if item.kind == "size":
-        return place.follows(*_ON) and bool(set(place.words[-1:]) & _SLICES)
-    if text == "before":
-        return bool(set(place.words) & _PROCEDURES) and _named(items[:at])
+        return place.follows(*WORDS["on"]) and bool(set(place.words[-1:]) & WORDS["slices"])
+    if text == "before" and _named(items[:at]):
+        done = {"is", "are", "gets", "was"} & set(words[2:5]) and not place.sized
+        return bool(set(place.words) & WORDS["procedures"]) or bool(done)
     if text in ("until", "till", "by"):
-        return bool(second & _TIMES)
+        return bool(second & WORDS["times"])
     if text == "if":
         return len(place.words) < 5 and place.words[-1] in ("possible", "feasible")
     if text == "all":
@@ -235,9 +138,9 @@ def _fills_the_clause(place: _Place) -> bool:
     if text == "where" and place.follows("is"):
         return _named(items[:at])
     if text == "where":
-        return bool(second & _WHO) or place.follows("to", "up to")
+        return bool(second & WORDS["who"]) or place.follows("to", "up to")
     if text == "without":
-        return bool(set(words[1:3]) & _DELAYS)
+        return bool(set(words[1:3]) & WORDS["delays"])
     if text in ("nothing", "whatever"):
         return not _named(items[at + 1 : place.end])
     if text == "than":
@@ -245,16 +148,18 @@ def _fills_the_clause(place: _Place) -> bool:
     if text == "never":
         return second == {"mind"}
     if text == "with":
-        drawn = second == {"a"} and place.words[-1] in _DRAWN
+        drawn = second == {"a"} and place.words[-1] in WORDS["drawn"]
+        if place.words[-1] in WORDS["taken"] and _named(items[:at]):
+            return True  # "with all the teeth removed"
         if second & {"its", "their"} and place.of_structure() and place.of_structures_only():
             return True  # "the eyeball with its lens"
         return drawn or (second == {"all"} and place.of_structure())
     if text == "the":
-        return second == {"way"} and bool(set(words[2:3]) & _WHO)
+        return second == {"way"} and bool(set(words[2:3]) & WORDS["who"])
     if text == "at" and item.kind == "in":
         return _is_resolution(place)
     if text in ("in", "for"):
-        return "patient" in words[1:4] and _named(items[:at])
+        return bool(WORDS["people"] & set(words[1:5])) and _named(items[:at])
     if text == "from" and place.follows("it", "them", "this"):
         return all(i.kind in _EXTENT for i in items[at : place.end])
     upto = text in ("up to", "down to") or (text in ("up", "down") and second == {"to"})
@@ -268,11 +173,13 @@ def _fills_the_clause(place: _Place) -> bool:
         return "end" in words[1:3] and "to" in words[2:4]
     if text == "to" and second == {"within"}:
         return place.items[place.end - 1].kind == "size"
-    if text == "to" and second & _PLANS:
+    if text == "to" and second & WORDS["plans"]:
         return _named(items[:at])
-    if text in _INCLUDING:
-        return (bool(_TISSUES & set(place.words)) and _named(items[:at])) or _are_parts(place)
-    return text in _DESPITE
+    if text in WORDS["including"]:
+        return (bool(WORDS["tissues"] & set(place.words)) and _named(items[:at])) or _are_parts(
+            place
+        )
+    return text in WORDS["despite"]
 
 
 def _length(place: _Place) -> int:
@@ -280,12 +187,12 @@ def _length(place: _Place) -> int:
     text, item, items, at = place.text, place.item, place.items, place.at
     words = place.head
     second = set(words[1:2])
-    if item.kind == "in" and second & _UNITS:
+    if item.kind == "in" and second & WORDS["units"]:
         return 2
     if item.kind == "in" and _asks_behind(items, at):
         return 1
     told = place.follows("a", "the", "draw a", "put a", "trace a") or place.follows("draw", "put")
-    if text in _DRAWN and second == {"around"} and (told or not _named(items[:at])):
+    if text in WORDS["drawn"] and second == {"around"} and (told or not _named(items[:at])):
         return 1 if items[at + 1].kind == "size" else 2
     if text == "right" and item.kind == "side":
         return _no_side(items, at)
@@ -300,13 +207,13 @@ def _length(place: _Place) -> int:
     if text == "everything" and second & {"looks", "is", "seems", "appears"}:
         return place.end - at
     if text in ("thin", "thick"):
-        return 2 if second & _SLICES else 0
+        return 2 if second & WORDS["slices"] else 0
     if text == "to":
-        return 3 if second == {"be"} and set(words[2:3]) & _PLANNED else 0
+        return 3 if second == {"be"} and set(words[2:3]) & WORDS["planned"] else 0
     if text == "(" and _are_pieces(items, at):
         return next(n for n in range(at, len(items)) if items[n].text == ")") - at
     enclosed = item.kind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["comma"]
-    if enclosed and items[at + 1].text.lower() in _ASIDES:
+    if enclosed and items[at + 1].text.lower() in WORDS["asides"]:
         return 3  # "what I want, though, is"
     if item.kind == "comma":
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
@@ -334,7 +241,7 @@ def _is_spot(items: Sequence[Item], at: int) -> bool:
 def _no_side(items: Sequence[Item], at: int) -> int:
     """The length of the "right" of "all right" and "right, so"; that of ", right?" may be one."""
     opens = at == 0 and len(items) > 2 and items[1].kind == "comma"
-    if opens and items[2].text.lower().split(" ")[0] in _TALKING:
+    if opens and items[2].text.lower().split(" ")[0] in WORDS["talking"]:
         return 2  # "right, so what I need is"
     if at == 0 or items[at - 1].text.lower() != "all":
         return 0
@@ -360,18 +267,18 @@ def _asks_behind(items: Sequence[Item], at: int) -> bool:
     place = at + 2 if at + 1 < len(items) and items[at + 1].kind == "determiner" else at + 1
     asks = place < len(items) and items[place].kind == "filler"
     first = items[place].text.lower().split(" ")[0] if asks else ""
-    return first in _MASKS and not _named(items[:at])
+    return first in WORDS["masks"] and not _named(items[:at])
 
 
 def _prepares(place: _Place) -> bool:
     """Whether a text begins as "In preparation for surgery, outline the …"."""
     rest = place.items[place.end :]
-    leads = place.item.kind in ("in", "filler") and place.text in _LEADS
+    leads = place.item.kind in ("in", "filler") and place.text in WORDS["leads"]
     return (
         leads
         and rest[:1] != []
         and rest[0].kind == "comma"
-        and bool(set(place.words) & _PROCEDURES)
+        and bool(set(place.words) & WORDS["procedures"])
         and _named(rest)
     )
 
@@ -389,15 +296,17 @@ def _is_polite(words: Sequence[str]) -> bool:
     place = next((n for n, word in enumerate(words) if word in ("if", "whether")), len(words))
     wonders = bool({"wonder", "wondering"} & set(words[:place]))
     rest = [word for word in words[place + 1 :] if word not in ("the", "your", "this", "is")]
-    asked = rest[:1] != [] and rest[0] in _ASKED
-    return wonders and asked and bool((_ABLE | {"able"}) & set(rest[1:2]))
+    asked = rest[:1] != [] and rest[0] in WORDS["asked"]
+    return wonders and asked and bool((WORDS["able"] | {"able"}) & set(rest[1:2]))
 
 
 def _introduces(items: Sequence[Item], at: int) -> int:
     """The length of "structure that I need is" or "my target:" at a clause's beginning."""
     start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
-    fore = [i for i in items[start:at] if i.kind != "filler" and i.text.lower() not in _HENCE]
-    if items[at].text.lower() not in _OBJECTS or fore:
+    fore = [
+        i for i in items[start:at] if i.kind != "filler" and i.text.lower() not in WORDS["hence"]
+    ]
+    if items[at].text.lower() not in WORDS["objects"] or fore:
         return 0
     said = next(
         (n for n in range(at + 1, min(at + 6, len(items))) if items[n].kind in ("be", "colon")), at
@@ -410,7 +319,9 @@ def _introduces(items: Sequence[Item], at: int) -> int:
 def _is_purpose(words: Sequence[str]) -> bool:
     """Whether words begin as "so that I can"."""
     rest = [word for word in words[1:4] if word != "that"]
-    able = rest[:1] != [] and rest[0] in _WHO and bool(_ABLE & set(rest[1:2]))
+    if words[:2] == ["so", "that"] and words[2:3] == ["the"] and WORDS["able"] & set(words[4:6]):
+        return True  # "so that the drain can be planned"
+    able = rest[:1] != [] and rest[0] in WORDS["who"] and bool(WORDS["able"] & set(rest[1:2]))
     return able and "like" not in words[:5]  # "so we would like to have the liver"
 
 
@@ -421,8 +332,8 @@ def _is_structure(item: Item | None, lexicon: Lexicon) -> bool:
 def _is_one_mask(place: _Place) -> bool:
     """Whether ": one clean bone mask" or ", separate contours" begins here, after a name."""
     told = place.words[1:] if place.words[:1] != [""] else place.words
-    mask = bool(told[-1:]) and told[-1] in _RESULTS | _MASKS
-    return mask and told[0] in _ONE and len(told) > 2 and _named(place.items[: place.at])
+    mask = bool(told[-1:]) and told[-1] in WORDS["results"] | WORDS["masks"]
+    return mask and told[0] in WORDS["one"] and len(told) > 2 and _named(place.items[: place.at])
 
 
 def _is_left_out(place: _Place) -> bool:
@@ -432,7 +343,7 @@ def _is_left_out(place: _Place) -> bool:
     part = place.items[place.at + 1 : place.end]
     told = " ".join(item.text.lower() for item in part)
     reason = bool(part) and told.split(" ")[0].endswith("ing") and part[0].kind == "unknown"
-    if told.endswith(_LEFT_OUT) and " not " not in told and "cannot" not in told:
+    if told.endswith(_LEFT_OUT) and "not be " not in told and "cannot" not in told:
         names = [item for item in part if item.kind in _NAMES]
         plain = (i.kind == "tail" or _is_structure(i, place.lexicon) for i in names)
         return names != [] and all(plain)
@@ -448,8 +359,12 @@ def _is_refusal(place: _Place) -> bool:
 
 def _is_included(place: _Place) -> bool:
     """Whether ", isthmus included" begins here."""
-    tissue = bool(_TISSUES & set(place.words)) and _named(place.items[: place.at])
-    return len(place.head) > 2 and place.words[-1] in _INCLUDED and (tissue or _are_parts(place))
+    tissue = bool(WORDS["tissues"] & set(place.words)) and _named(place.items[: place.at])
+    return (
+        len(place.head) > 2
+        and place.words[-1] in WORDS["included"]
+        and (tissue or _are_parts(place))
+    )
 
 
 def _are_parts(place: _Place) -> bool:
@@ -470,13 +385,15 @@ def _are_pieces(items: Sequence[Item], at: int) -> bool:
     """Whether "(head, body and tail)" stands behind a name."""
     end = next((n for n in range(at, len(items)) if items[n].text == ")"), at)
     told = [i for i in items[at + 1 : end] if i.kind not in ("comma", "and", "filler")]
-    return len(told) > 1 and _named(items[:at]) and {i.text.lower() for i in told} <= _PIECES
+    return (
+        len(told) > 1 and _named(items[:at]) and {i.text.lower() for i in told} <= WORDS["pieces"]
+    )
 
 
 def _are_counted(items: Sequence[Item], at: int) -> bool:
     """Whether ", two structures" or ", whole organ" stands at ``at``."""
     told = items[at + 1 : at + 3]
-    if at == 0 or len(told) < 2 or told[1].text.lower() not in _THINGS:
+    if at == 0 or len(told) < 2 or told[1].text.lower() not in WORDS["things"]:
         return False
     closed = at + 3 == len(items) or items[at + 3].kind in (*_ENDS, "with", "in")
     return closed and (told[0].kind == "count" or told[0].text.lower() in ("whole", "entire"))
@@ -506,7 +423,7 @@ def _sided(items: Sequence[Item]) -> bool:
 def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
     """Whether "the vein" is the subclavian vein of before, "the fatty mass" the lipoma."""
     word = items[at].text.lower()
-    if word in _LUMPS:
+    if word in WORDS["lumps"]:
         first = at - 1 if at and items[at - 1].kind == "attr" else at
         definite = first > 0 and items[first - 1].text.lower() in ("the", "this", "mask of the")
         closed = at + 1 == len(items) or items[at + 1].kind in ("stop", "but")
@@ -516,7 +433,7 @@ def _is_again(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
             and any(i.kind == "mention" and lexicon.is_finding(i.value) for i in items[:at])
         )
     definite = at > 0 and items[at - 1].text.lower() in ("the", "that", "this")
-    if not definite or not (word in _DEVICES or _is_structure(items[at], lexicon)):
+    if not definite or not (word in WORDS["devices"] or _is_structure(items[at], lexicon)):
         return False
     told = max((n for n in range(at) if items[n].kind in _ENDS[1:]), default=0)  # not in a list
     earlier = [i.text.lower() for i in items[:told] if i.kind == "mention"]
@@ -527,7 +444,7 @@ def as_statements(items: Sequence[Item]) -> list[Item]:
     """A question of where or what something is, with a request behind it, doubts nothing."""
     result = list(items)
     for at, item in enumerate(items[:-1]):
-        polite = item.kind == "question" and item.text.lower().split(" ")[0] in _ABLE
+        polite = item.kind == "question" and item.text.lower().split(" ")[0] in WORDS["able"]
         if polite and items[at + 1].kind == "comma":  # "could you, for each side, give me"
             end = next((n for n in range(at, len(items)) if items[n].kind == "question_mark"), at)
             result[end] = Item("stop", None, ".")

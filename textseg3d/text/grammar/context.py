@@ -29,6 +29,7 @@ _CLOSING = ("stop", "question_mark")
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
 _ROOTS |= {"aneurysm": ("aneurysm",), "fracture": ("fractur",), "clot": ("thromb", "embol")}
+_ROOTS |= {"blood": ("hematoma", "hemorrhage"), "thrombu": ("embol", "thromb")}
 _KINDS = {"vessel": frozenset(("artery", "vein", "vessel")), "organ": frozenset(("organ", "gland"))}
 _KINDS |= {kind: frozenset((kind,)) for kind in ("bone", "muscle", "nerve", "joint", "artery")}
 _KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "gland", "tooth")}
@@ -50,7 +51,8 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = list(items)
     told = [at for s in context for at in range(s.start, s.end) if items[at].kind == "mention"]
     asked = [at for s in asking for at in range(s.start, s.end) if items[at].kind in NAMES]
-    kept = _meant_again(result, told, asked, lexicon)
+    before = [at for at in told if at < asked[0]]
+    kept = _meant_again(result, before, asked, lexicon)
     if not kept and result[asked[0]].kind == "tail":
         return items
     sides = [] if kept else _sides(result, context, told, asked, lexicon)
@@ -130,7 +132,9 @@ def _is_told(
     denied = any(item.kind.startswith("neg_") for item in part)
     told = [item for item in part if item.kind not in ("filler", "question")] or part
     skipped = told[0].text.lower() in WORDS["skipped"]
-    unwanted = bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
+    said = " ".join(item.text.lower() for item in part)
+    unwanted = said.endswith(("not be included", "must not", "should not", "be left out"))
+    unwanted |= bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
     skipped |= bool(said_words(told[:1]) & WORDS["leaving"])
     skipped |= "never" in said_words(part)
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
@@ -169,7 +173,7 @@ def _is_whole(wanted: Item, part: Sequence[Item], lexicon: Lexicon) -> bool:
     """Whether what is wanted was told, or is its place: "stone in the kidney; the kidney"."""
     if _is_finding(wanted, lexicon):
         found = [i for i in part if i.kind == "mention" and lexicon.is_finding(i.value)]
-        return len(found) > 0 and any(_is_named(i, wanted) for i in found)
+        return any(_is_named(i, wanted) or _is_alike(i, wanted) for i in found)
     name = wanted.value.forms[0].concept
     found = [i for i in part if i.kind in NAMES]
     places = [i.value.forms[0].concept for i in found if not _is_finding(i, lexicon)]
@@ -194,9 +198,8 @@ def _meant_again(
     exact = [at for at in (told if whole else findings) if _is_named(items[at], item)]
     if whole:
         exact = [at for at in exact if _stands_alone(items, at, findings, item)]
-    roots = _ROOTS.get(word.removesuffix("s"), (word,))
-    alike = [at for at in findings if any(r in items[at].value.forms[0].concept for r in roots)]
-    vague = findings if word in WORDS["lumps"] else alike if item.kind == "generic" else []
+    alike = [at for at in findings if _is_alike(items[at], item)]
+    vague = findings if word in WORDS["lumps"] else alike
     if _has_place(items, asked, lexicon):
         return []
     again = exact or vague
@@ -244,6 +247,14 @@ def _has_place(items: Sequence[Item], asked: Sequence[int], lexicon: Lexicon) ->
     )
 
 
+def _is_alike(told: Item, item: Item) -> bool:
+    """Whether "the clot" is the embolism that was told, "the stone" the rhinolith."""
+    word = item.text.lower().removesuffix("s")
+    name = told.value.forms[0].concept
+    own = item.kind == "generic" and word in name
+    return own or any(root in name for root in _ROOTS.get(word, ()))
+
+
 def _is_named(told: Item, item: Item) -> bool:
     name = told.value.forms[0].concept
     same = item.kind == "mention" and item.value.forms[0].concept == name
@@ -266,7 +277,7 @@ def _sides(
 ) -> list[tuple[int, Item]]:
     """Where a side is to be put before what is asked for, in the order of the text."""
     said = {s for part in context for i in items[part.start : part.end] for s in _said(i)}
-    if len(said) != 1 or said == {"both"} or any(_said(items[at]) for at in asked):
+    if len(said) != 1 or any(_said(items[at]) for at in asked):
         return []
     (side,) = said
     clause = items[max(0, asked[0] - 3) : end_of(items, asked[-1], ("stop",))]
@@ -293,4 +304,4 @@ def _said(item: Item) -> list[str]:
         return [item.value]
     if item.kind != "mention":
         return []
-    return [s for s in (*item.value.sides, item.value.forms[0].side) if s]
+    return [s for s in (*item.value.sides, item.value.forms[0].side) if s in ("left", "right")]

@@ -146,8 +146,8 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
             return any(token.kind == "number" for token in later)
     if _of_old(tokens, start):
         return True
-    now = [token.norm for token in tokens[:start]]
-    if following[0] in ("before", "previously", "then") and not _TODAY.isdisjoint(now):
+    now = {token.norm for token in tokens[max(0, start - 8) : start]}
+    if following[0] in ("before", "previously", "then") and _TODAY & now:
         return True  # "26 mm now and 22 mm before"
     if following[0] == "in" and _date(following[1:]) and not _TODAY.isdisjoint(following[3:]):
         return True  # "20 mm in 2018 and is 22 mm now"

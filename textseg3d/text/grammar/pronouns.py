@@ -36,6 +36,9 @@ def parted(items: Sequence[Item]) -> list[Item]:
             first = " ".join(i.text.lower() for i in result)
             if first.startswith(_TOPICS) and any_named(result):
                 item = Item("colon", None, ":")  # "concerning the bladder, outline the tumor"
+        if item.text.lower() in WORDS["requested"] and not any_named(result):
+            result = [replace(i, kind="filler") if i.kind == "unknown" else i for i in result]
+            item = replace(item, kind="filler", value=None)  # "the thrombectomy team asks for"
         if item.text.lower() == "who" and said_words(items[at + 1 : at + 2]) & WORDS["requested"]:
             item = Item("comma", None, ",")  # "from a colleague who asked for the psoas"
         result.append(item)

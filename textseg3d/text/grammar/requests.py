@@ -57,7 +57,7 @@ _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forg
 
 def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, those of a request that ask for nothing made fillers."""
-    result = without_denials(as_statements(_to_segment(items)), lexicon)
+    result = without_denials(as_statements(items), lexicon)
     result = without_besides(result, lexicon)
     result = _before_a_procedure(_imperative(without_examination(result, lexicon), lexicon))
     result = _listed_organs(result)
@@ -87,12 +87,6 @@ def _named(items: Sequence[Item]) -> bool:
 
 def _structure(item: Item, lexicon: Lexicon) -> bool:
     return item.kind == "mention" and not lexicon.is_finding(item.value)
-
-
-def _to_segment(items: Sequence[Item]) -> list[Item]:
-    """Reads the verb in "the structure to segment is", no segments I."""
-    verb = Item("be", None, "segment is")
-    return [verb if i.kind == "mention" and i.text.lower() == verb.text else i for i in items]
 
 
 def _imperative(items: list[Item], lexicon: Lexicon) -> list[Item]:

@@ -17,6 +17,8 @@ _LINKS |= {"draining", "innervates", "innervating", "serves", "serving", "the", 
 _LINKS |= {"artery that", "artery which", "vein which", "nerve that", "nerve which"}
 _VESSELS = ("vein", "artery", "nerve")
 _DOING = ("suppl", "feed", "drain", "innervat", "serv")
+_PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "arch", "root", "tip"))
+_PIECES |= {"fundus", "antrum", "trunk", "wall", "lumen", "lobe", "pole", "cortex", "capsule"}
 _ONLY = frozenset(("just", "only", "merely"))
 
 
@@ -62,7 +64,7 @@ def _only_part(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "as for the pancreas, only the head" as the head of the pancreas."""
     for at, item in enumerate(items):
         only = at > 0 and items[at - 1].text.lower().split(" ")[0] in _ONLY
-        if not only or item.kind not in ("mention", "tail", "unknown") or " " in item.text:
+        if not only or item.text.lower() not in _PIECES:
             continue
         before = [n for n in range(at) if items[n].kind == "mention"]
         if len(before) != 1 or lexicon.is_finding(items[before[0]].value):

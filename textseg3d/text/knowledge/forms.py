@@ -139,6 +139,8 @@ def _plural_word(word: str) -> str:
     lower = word.lower()
     if lower in _IRREGULAR:
         return _IRREGULAR[lower]
+    if lower == "i":  # "rib I": no plural, which would be "rib is"
+        return word
     if lower.endswith(("s", "x", "z", "ch", "sh")):
         return (
             word if lower.endswith("s") and not lower.endswith(("ss", "us", "is")) else word + "es"
