@@ -89,6 +89,8 @@ def _asks(items: Sequence[Item]) -> bool:
         return False
     if fore & barred or fore == {"trace"}:  # "trace ascites"
         return False
+    if _goes(items):
+        return False  # "look at the right armpit and mark the nodes"
     doing = fore & WORDS["verbs"]
     if doing and doing <= WORDS["verbs_or_nouns"] and not _is_told_to(head):
         return False  # "the label of the colon is wrong", "smooth contour of the liver"
@@ -102,6 +104,12 @@ def _asks(items: Sequence[Item]) -> bool:
     wished = words & WORDS["needed"] and words & {"is", "are", "be", "i", "we", "what"}
     done = behind & WORDS["done"] and words & {"be", "have", "get"}
     return bool(wished or done) and not words & barred
+
+
+def _goes(items: Sequence[Item]) -> bool:
+    """Whether a segment begins as "please look at the"."""
+    told = [item for item in items if item.text.lower() not in WORDS["polite"]]
+    return bool(said_words(told[:1]) & WORDS["going"])
 
 
 def _is_alone(items: Sequence[Item]) -> bool:
@@ -120,8 +128,7 @@ def _is_told_to(head: Sequence[Item]) -> bool:
 def _says(items: Sequence[Item]) -> bool:
     """Whether a segment tells something: that it is, who has it, or when."""
     kinds = {item.kind for item in items}
-    told = [item for item in items if item.text.lower() not in WORDS["polite"]]
-    if said_words(told[:1]) & WORDS["going"]:
+    if _goes(items):
         return True
     return bool(kinds & {"be", "has", "unknown"} or said_words(items) & WORDS["saying"])
 

@@ -162,6 +162,8 @@ def _fills_the_clause(place: _Place) -> bool:
         return bool(WORDS["people"] & set(words[1:5])) and _named(items[:at])
     if text == "from" and place.follows("it", "them", "this"):
         return all(i.kind in _EXTENT for i in items[at : place.end])
+    if text == "between" and place.follows(",") and place.of_structure():
+        return not place.sized and place.of_structures_only()
     upto = text in ("up to", "down to") or (text in ("up", "down") and second == {"to"})
     if (upto or text == "as far as") and place.of_structure():
         return not place.sized and place.of_structures_only()

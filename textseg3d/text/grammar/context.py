@@ -138,7 +138,8 @@ def _is_told(
     skipped |= bool(said_words(told[:1]) & WORDS["leaving"])
     skipped |= "never" in said_words(part)
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
-    if segment.asks or (denied and not unwanted and not skipped and any_named(part)):
+    asks = segment.asks and not (segment.closed == "question_mark" and part[0].kind == "question")
+    if asks or (denied and not unwanted and not skipped and any_named(part)):
         return False
     if any(item.kind == "exclude" for item in part) and not skipped:
         return False
@@ -171,7 +172,8 @@ def _is_told(
 
 def _is_whole(wanted: Item, part: Sequence[Item], lexicon: Lexicon) -> bool:
     """Whether what is wanted was told, or is its place: "stone in the kidney; the kidney"."""
-    if _is_finding(wanted, lexicon):
+    blood = wanted.text.lower() in _ROOTS
+    if _is_finding(wanted, lexicon) or blood:
         found = [i for i in part if i.kind == "mention" and lexicon.is_finding(i.value)]
         return any(_is_named(i, wanted) or _is_alike(i, wanted) for i in found)
     name = wanted.value.forms[0].concept
@@ -218,9 +220,9 @@ def _meant_again(
     categories = _KINDS.get(word.removesuffix("s"), frozenset())
     for at in [] if again else told:
         form = items[at].value.forms[0]
-        if not lexicon.is_finding(items[at].value) and (
-            lexicon.tree.concept(form.concept).category in categories
-        ):
+        same = whole and form.concept.split(" ")[-1] == word.removesuffix("s")
+        kind = lexicon.tree.concept(form.concept).category in categories
+        if not lexicon.is_finding(items[at].value) and (kind or same):
             items[first] = items[at]  # "a stent in the artery; outline the vessel"
     return again
 
