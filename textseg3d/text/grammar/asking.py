@@ -15,8 +15,9 @@ NAMES = ("mention", "generic", "tail")
 SEPARATORS = ("comma", "but", "stop", "colon", "question_mark")
 WORDS = {kind: frozenset(words) for kind, words in read_tables("asking").items()}
 _NEXT = ("now the ", "and now the ", "next the ", "then the ", "and then the ")
+_RELATIVE = ("which i want", "which i need", "which we want", "which we need", "which should be")
 _FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", "attr", "size"))
-_FORE |= {"count", "order", "rank", "in", "comma", "has"}
+_FORE |= {"around", "count", "order", "rank", "in", "comma", "has"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def _asks(items: Sequence[Item]) -> bool:
     barred = WORDS["not_asking"] - {"has", "had"} if modal else WORDS["not_asking"]
     if said.startswith(("thank you for", "thanks for", "many thanks for")):
         return False
+    if said.startswith(_RELATIVE):
+        return True
     if fore & barred or fore == {"trace"}:  # "trace ascites"
         return False
     if _goes(items):
@@ -133,12 +136,23 @@ def _says(items: Sequence[Item]) -> bool:
     return bool(kinds & {"be", "has", "unknown"} or said_words(items) & WORDS["saying"])
 
 
+def asks_for_it(items: Sequence[Item], segment: Segment) -> bool:
+    """Whether what a segment asks for is "it", as in "trace it down to the bladder"."""
+    part = items[segment.start : segment.end]
+    first = next((n for n, item in enumerate(part) if item.kind in NAMES), len(part))
+    for at in range(1, len(part)):
+        words = said_words(part[at : at + 1])
+        own = "its" in words and at + 1 < first  # not "its leads"
+        if (at < first and words & {"it", "them"}) or own:
+            return bool(said_words(part[:at]) & WORDS["verbs"])
+    return False
+
+
 def object_of(items: Sequence[Item], segment: Segment) -> int | None:
     """The first name of a segment that says more than "two things"; none in "trace it to the"."""
     named = [at for at in range(segment.start, segment.end) if items[at].kind in NAMES]
-    fore = items[segment.start : named[0]] if named else ()
-    words = said_words(fore)
-    meant = words & {"it", "them"} and not words & {"possible", "be", "feasible", "would"}
-    if meant or "its" in said_words(fore[:-1]):
+    words = said_words(items[segment.start : named[0]]) if named else set()
+    possible = words & {"possible", "be", "feasible", "would"}
+    if asks_for_it(items, segment) and not possible:
         return None
     return next((at for at in named if items[at].value != "structure"), None)

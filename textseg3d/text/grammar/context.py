@@ -15,6 +15,7 @@ from textseg3d.text.grammar.asking import (
     WORDS,
     Segment,
     any_named,
+    asks_for_it,
     object_of,
     said_words,
     segments_of,
@@ -81,7 +82,7 @@ def _sentence(items: Sequence[Item], at: int) -> int:
 def _the_latest(items: list[Item], segments: Sequence[Segment], lexicon: Lexicon) -> list[Item]:
     """The items, where "it" is asked for without what was told before the last finding."""
     asks = next((s for s in segments if s.asks), None)
-    if asks is None or not said_words(items[asks.start : asks.end]) & _THAT:
+    if asks is None:
         return items
     told = [at for at in range(asks.start) if items[at].kind in ("mention", "generic")]
     findings = [at for at in told if _is_finding(items[at], lexicon)] or told
@@ -90,9 +91,12 @@ def _the_latest(items: list[Item], segments: Sequence[Segment], lexicon: Lexicon
         part = items[segment.start : segment.end]
         apart = part[0].kind in ("exclude", "without", "neg_attr")
         apart |= bool(said_words(part[:1]) & WORDS["leaving"])
-        if (segment.start > asks.start and apart) or segment.asks:
+        meant = segment.asks and asks_for_it(items, segment)
+        if (segment.start > asks.start and apart) or meant:
             blank(result, segment.start, segment.end)
-    if not findings:
+        if meant and segment.closed == "question_mark":
+            result[segment.end] = Item("stop", None, ".")
+    if not findings or not said_words(items[asks.start : asks.end]) & _THAT:
         return result
     start = _sentence(items, findings[-1])
     colon = next((n for n in range(findings[-1]) if items[n].kind == "colon"), 0)
@@ -131,14 +135,17 @@ def _is_told(
     part = items[segment.start : segment.end]
     denied = any(item.kind.startswith("neg_") for item in part)
     told = [item for item in part if item.kind not in ("filler", "question")] or part
-    skipped = told[0].text.lower() in WORDS["skipped"]
     said = " ".join(item.text.lower() for item in part)
+    skipped = told[0].text.lower() in WORDS["skipped"]
     unwanted = said.endswith(("not be included", "must not", "should not", "be left out"))
     unwanted |= bool(said_words(part) & (WORDS["unwanted"] | WORDS["gone"]))
     skipped |= bool(said_words(told[:1]) & WORDS["leaving"])
     skipped |= "never" in said_words(part)
+    skipped |= said.endswith((" out", " out of it")) and said.startswith("keep")
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
-    asks = segment.asks and not (segment.closed == "question_mark" and part[0].kind == "question")
+    first = part[0].text.lower().split(" ")[0]
+    wonders = segment.closed == "question_mark" and first in ("how", "what", "does", "is", "has")
+    asks = segment.asks and not wonders
     if asks or (denied and not unwanted and not skipped and any_named(part)):
         return False
     if any(item.kind == "exclude" for item in part) and not skipped:
@@ -147,8 +154,8 @@ def _is_told(
     later = [s for s in segments[at + 1 :] if s.asks and object_of(items, s) is not None]
     if not later:
         tells = any(item.kind in (*NAMES, "side") for item in part)
-        first = part[:2] if part[1:2] and part[1].kind != "mention" else part[:1]
-        back = said_words(first) & WORDS["back"] and not said_words(part) & WORDS["scans"]
+        begin = part[:2] if part[1:2] and part[1].kind != "mention" else part[:1]
+        back = said_words(begin) & WORDS["back"] and not said_words(part) & WORDS["scans"]
         return (segment.says or skipped) and not back and tells
     finding = any(_is_finding(i, lexicon) for i in part if i.kind in NAMES)
     closed = finding and segment.closed == "colon"  # "proptosis on the left: outline the mass"
@@ -206,7 +213,8 @@ def _meant_again(
         return []
     again = exact or vague
     if again:
-        blank(items, first, first + 1)
+        this = first > 0 and items[first - 1].text.lower() in ("this", "that", "these")
+        blank(items, first - this, first + 1)
         end = end_of(items, first, SEPARATORS)
         while end < len(items) and not _closes(items[end]):  # "…, not the pancreas"
             following = items[end + 1 : end + 2]
