@@ -265,7 +265,7 @@ ROWS: list[dict[str, Any]] = [
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 TUNED = tuple(f"dev{number}" for number in range(1, 11))
-LATER = ("aa", "ab")
+LATER = ("aa", "ab", "ac", "ad", "ae", "af", "ag", "ah")
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnopqrstuvwxyz", *LATER, *TUNED)
 APART = [split for split in SPLITS if split not in (*"fgopqrstuvwxyz", *LATER, *TUNED)]
 
@@ -316,7 +316,8 @@ def test_accuracy(split: str) -> None:
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
     assert len(sized) >= 0.08 * len(rows)
-    assert len(denied) >= (0.05 if split in ("dev1", "dev3", "ab") else 0.15) * len(rows)
+    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag") else 0.15
+    assert len(denied) >= (few if split not in ("ac", "ad", "ae") else 0.005) * len(rows)
     assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed
     assert counts["side"] == 0, listed
