@@ -210,3 +210,23 @@ def test_reports_keep_what_they_tell() -> None:
     kept = sum(len(parse_prompt(r["text"]).to_json()["targets"]) >= len(r["targets"]) for r in told)
     assert len(told) > 200
     assert kept >= 0.97 * len(told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Outline the liver without the lesions.",
+        "Outline the liver and leave the lesions out",
+        "Outline the liver and ignore the lesions",
+        "Segment the liver, not the lesions",
+    ],
+)
+def test_findings_that_a_request_leaves_out_are_cut_out_and_not_denied(text: str) -> None:
+    prompt = parse_prompt(text)
+    (target,) = prompt.targets
+    assert (prompt.status, target.concept) == ("ok", "liver")
+    assert [place.concept for place in target.exclusions] == ["liver lesion"]
+
+
+def test_the_same_words_in_a_report_deny() -> None:
+    assert parse_prompt("Liver without focal lesion.").status == "negated"

@@ -8,6 +8,7 @@ meniscus".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textseg3d.text.grammar.asking import (
     NAMES,
@@ -38,7 +39,7 @@ _KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "
 
 def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that are only told beside a request made fillers."""
-    items = other_one(parted(items), lexicon)
+    items = _left_out(other_one(parted(items), lexicon), lexicon)
     segments = list(segments_of(items))
     asking = [s for s in segments if s.asks and object_of(items, s) is not None]
     further = (said_words(items[s.start : s.end]) & WORDS["further"] for s in segments if s.asks)
@@ -72,6 +73,25 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     for at, item in sorted(sides, key=lambda pair: pair[0], reverse=True):
         result.insert(at, item)
     return result
+
+
+def _left_out(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "outline the liver without the lesions." as a request, which denies no lesions.
+
+    Likewise "… and leave the lesions out": they are cut out of the liver's mask.
+    """
+    organ = False
+    for segment in segments_of(items):
+        at = object_of(items, segment) if segment.asks else None
+        organ |= at is not None and not _is_finding(items[at], lexicon)
+        for place in range(segment.start, segment.end) if organ else ():
+            names = [i for i in items[place : segment.end] if i.kind in NAMES]
+            findings = names != [] and all(_is_finding(i, lexicon) for i in names)
+            leaves = place == segment.start and said_words([items[place]]) & WORDS["leaving"]
+            without = items[place].kind == "without" and segment.asks
+            if findings and (leaves or without):
+                items[place] = replace(items[place], kind="exclude", value=None)
+    return items
 
 
 def _sentence(items: Sequence[Item], at: int) -> int:
@@ -153,6 +173,11 @@ def _is_told(
     at = segments.index(segment)
     later = [s for s in segments[at + 1 :] if s.asks and object_of(items, s) is not None]
     if not later:
+        asked = next((n for s in segments if s.asks for n in [object_of(items, s)] if n), None)
+        organ = asked is not None and not _is_finding(items[asked], lexicon)
+        named = [item for item in part if item.kind in NAMES]
+        if skipped and organ and named and all(_is_finding(i, lexicon) for i in named):
+            return False  # "the liver, and ignore the lesions" leaves them out of the mask
         tells = any(item.kind in (*NAMES, "side") for item in part)
         begin = part[:2] if part[1:2] and part[1].kind != "mention" else part[:1]
         back = said_words(begin) & WORDS["back"] and not said_words(part) & WORDS["scans"]

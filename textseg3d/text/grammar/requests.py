@@ -92,6 +92,8 @@ def _structure(item: Item, lexicon: Lexicon) -> bool:
 def _imperative(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "CT thorax, segment airways" as the verb, not as segmental airways."""
     for at, item in enumerate(items):
+        if item.kind == "attr" and item.text.lower() == "segment" and _begins(items, at):
+            items[at] = replace(item, kind="filler", value=None)
         first, _, rest = item.text.lower().partition(" ")
         if item.kind == "mention" and first == "segment" and rest and _begins(items, at):
             forms = tuple(f for f in lexicon.named(rest) if f.source != "adjective")
