@@ -196,6 +196,12 @@ def test_nothing_is_lost_that_may_be_meant(text: str, concepts: list[str]) -> No
     assert [t.concept for t in parse_prompt(text).targets] == concepts
 
 
+@pytest.mark.parametrize("end", ["", " Outline it.", " Please segment this nodule."])
+def test_a_size_in_a_sentence_of_its_own_is_that_of_what_was_named(end: str) -> None:
+    text = f"There is a nodule in the right upper lobe. It measures 7 mm.{end}"
+    assert _targets(text) == ("ok", [("pulmonary nodule", "right", (7.0, 7.0))])
+
+
 def test_a_number_ends_its_sentence() -> None:
     assert [t.concept for t in parse_prompt("Best on slice 40. Outline the liver.").targets] == [
         "liver"

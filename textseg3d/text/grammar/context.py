@@ -224,7 +224,8 @@ def _meant_again(
     """What is told and asked for in other words: "a TIPS; outline the shunt"."""
     first = asked[0]
     item = items[first]
-    if any(i.kind == "side" for i in items[max(0, first - 3) : first]):
+    own = items[max(0, first - 3) : end_of(items, first, ("stop", "but", "question_mark"))]
+    if any(i.kind in ("side", "size", "order", "rank") for i in own):
         return []
     findings = [at for at in told if lexicon.is_finding(items[at].value)]
     word = item.text.lower()

@@ -21,6 +21,13 @@ def _words(items: Sequence[Item]) -> list[str]:
     return [word for item in items for word in item.text.lower().split(" ")]
 
 
+def _goes_on(items: Sequence[Item], at: int) -> bool:
+    """Whether "It measures 7 mm." begins here: a size of what was named before."""
+    part = items[at : end_of(items, at, ("stop", "but", "question_mark"))]
+    back = bool(part) and part[0].text.lower().split(" ")[0] in ("it", "its", "this", "they")
+    return back and any(item.kind == "size" for item in part) and not _named(part)
+
+
 def _identified(items: Sequence[Item]) -> list[Item]:
     """Reads "a lump in the thigh. It is a lipoma" and "a cyst proved to be …" as one finding."""
     result: list[Item] = []
@@ -30,6 +37,9 @@ def _identified(items: Sequence[Item]) -> list[Item]:
         if named and items[at].kind in ("stop", "but") and words[1:4] in _IT_IS:
             result.append(Item("reading", None, "it is"))
             at += 3
+        elif named and items[at].kind == "stop" and _goes_on(items, at + 1):
+            result.append(Item("but", None, ";"))
+            at += 1
         elif named and words[:3] in _PROVED and items[at].kind != "mention":
             result.append(Item("reading", None, "proved to be"))
             at += 3
