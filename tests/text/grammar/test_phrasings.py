@@ -193,8 +193,11 @@ sides 75 of 88 rows with one, sizes 41 of 46, its one doubt, two invented; ``ad`
 80.7 % (121), sides 82 of 98, sizes 30 of 47, 4 of 6, three invented; ``ae`` (179) concepts 82.1 %
 (147), sides 104 of 120, sizes 45 of 54, 9 of 9, one invented. ``af`` (120 requests), ``ag`` (76
 terse queries) and ``ah`` (37 report sentences) were run at 127a9af: concepts 85.0, 97.4 and
-94.6 %, sides 64 of 77, 60 of 60 and 25 of 25, sizes 30 of 32, 31 of 31 and 15 of 15, denials and doubts all 27,
-one invented in ``ah``. 32 rows of the six were not mended and are left out.
+94.6 %, sides 64 of 77, 60 of 60 and 25 of 25, sizes 30 of 32, 31 of 31 and 15 of 15, all 27
+denials and doubts, one invented in ``ah``. ``ai`` (120 requests over abdomen, pelvis and limbs by a
+fourth writer) was run last, at 5ed2237: concepts 90.8 %
+(109), sides 78 of 84, sizes 35 of 37, denials and doubts 8 of 8, one invented. 39 rows of the seven
+were not mended and are left out.
 
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
@@ -275,7 +278,7 @@ ROWS: list[dict[str, Any]] = [
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 TUNED = tuple(f"dev{number}" for number in range(1, 11))
-LATER = ("aa", "ab", "ac", "ad", "ae", "af", "ag", "ah")
+LATER = ("aa", "ab", "ac", "ad", "ae", "af", "ag", "ah", "ai")
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnopqrstuvwxyz", *LATER, *TUNED)
 APART = [split for split in SPLITS if split not in (*"fgopqrstuvwxyz", *LATER, *TUNED)]
 
@@ -326,7 +329,7 @@ def test_accuracy(split: str) -> None:
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
     assert len(sized) >= 0.08 * len(rows)
-    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag") else 0.15
+    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag", "ai") else 0.15
     assert len(denied) >= (few if split not in ("ac", "ad", "ae") else 0.005) * len(rows)
     assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed

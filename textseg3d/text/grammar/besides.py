@@ -96,6 +96,8 @@ class _Place:
 def _beside(place: _Place) -> int:
     """Where what begins here and tells no target ends; here, if it tells one."""
     items, at = place.items, place.at
+    if place.head[:3] == ["as", "far", "as"] and place.of_structure():
+        return place.end if place.of_structures_only() and not place.sized else at
     if place.text == "as":
         end = end_of(items, at + 1, (*_ENDS, "in", "and"))
         words = _words(items[at:end])  # not "as well as the whole right kidney"
@@ -165,7 +167,7 @@ def _fills_the_clause(place: _Place) -> bool:
     if text == "between" and place.follows(",") and place.of_structure():
         return not place.sized and place.of_structures_only()
     upto = text in ("up to", "down to") or (text in ("up", "down") and second == {"to"})
-    if (upto or text == "as far as") and place.of_structure():
+    if upto and place.of_structure():
         return not place.sized and place.of_structures_only()
     if text == "from" and place.of_structure() and "to" in place.words:
         return not place.sized and place.of_structures_only()
@@ -191,6 +193,10 @@ def _length(place: _Place) -> int:
     second = set(words[1:2])
     if item.kind == "in" and second & WORDS["units"]:
         return 2
+    if text == "how many" and set(words[2:3]) & WORDS["units"]:
+        return 2
+    if item.value == "structure" and place.follows("the") and _named(items[:at]):
+        return int(items[at - 2].kind == "be")  # "the labrum is the structure I'd like to see"
     if item.kind == "in" and _asks_behind(items, at):
         return 1
     told = place.follows("a", "the", "draw a", "put a", "trace a") or place.follows("draw", "put")

@@ -27,6 +27,12 @@ from textseg3d.text.grammar.pronouns import other_one, parted
 
 _CUTTING = ("stop", "but", "question_mark")
 _THAT = frozenset(("it", "this", "that", "which", "its"))
+_REASONS = tuple(
+    f"{who} {wish} to {verb} "
+    for who in ("i", "we")
+    for wish in ("want", "need", "have", "would like", "wish")
+    for verb in ("measure", "compare", "check", "calculate", "quantify", "know", "assess")
+)
 _CLOSING = ("stop", "question_mark")
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
@@ -88,9 +94,10 @@ def _left_out(items: list[Item], lexicon: Lexicon) -> list[Item]:
             names = [i for i in items[place : segment.end] if i.kind in NAMES]
             findings = names != [] and all(_is_finding(i, lexicon) for i in names)
             leaves = place == segment.start and said_words([items[place]]) & WORDS["leaving"]
-            without = items[place].kind == "without" and segment.asks
+            without = items[place].kind == "without"
             if findings and (leaves or without):
                 items[place] = replace(items[place], kind="exclude", value=None)
+        organ &= segment.closed != "stop"
     return items
 
 
@@ -165,7 +172,10 @@ def _is_told(
     skipped |= part[0].kind == "without" and part[1:2] != [] and part[1].text.endswith("ing")
     first = part[0].text.lower().split(" ")[0]
     wonders = segment.closed == "question_mark" and first in ("how", "what", "does", "is", "has")
-    asks = segment.asks and not wonders
+    told_before = any(s.asks and s.end <= segment.start for s in segments)
+    reason = told_before and said.startswith(_REASONS)  # "I want to measure its fat fraction"
+    skipped |= reason
+    asks = segment.asks and not wonders and not reason
     if asks or (denied and not unwanted and not skipped and any_named(part)):
         return False
     if any(item.kind == "exclude" for item in part) and not skipped:
@@ -279,6 +289,7 @@ def _has_place(items: Sequence[Item], asked: Sequence[int], lexicon: Lexicon) ->
         and not _is_finding(items[at], lexicon)
         and items[at].kind == "mention"
         and any(i.kind == "in" for i in items[asked[0] : at])
+        and not said_words(items[asked[0] : at]) & WORDS["scans"]
         for at in asked[:2]
     )
 

@@ -149,6 +149,9 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     now = {token.norm for token in tokens[max(0, start - 8) : start]}
     if following[0] in ("before", "previously", "then") and _TODAY & now:
         return True  # "26 mm now and 22 mm before"
+    was = tokens[start - 1].norm in ("was", "were") if start else False
+    if was and _TODAY & now:
+        return True  # "31 mm today and was 24 mm in March"
     if following[0] == "in" and _date(following[1:]) and not _TODAY.isdisjoint(following[3:]):
         return True  # "20 mm in 2018 and is 22 mm now"
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",", ";")
