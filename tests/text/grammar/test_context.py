@@ -185,6 +185,7 @@ def test_words_that_deny_something_else(text: str, concept: str) -> None:
             ["ovarian cyst", "pelvic free fluid"],
         ),
         ("Outline the liver and mark the spleen", ["liver", "spleen"]),
+        ("Cyst in the liver, please compare with the CT of the abdomen.", ["hepatic cyst"]),
         ("a) left lung b) right lung c) heart", ["lung", "heart"]),
         (
             "One mask for the right atrium, another for the left atrium",
@@ -206,6 +207,19 @@ def test_a_number_ends_its_sentence() -> None:
     assert [t.concept for t in parse_prompt("Best on slice 40. Outline the liver.").targets] == [
         "liver"
     ]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "Please see the separate report of the spine.",
+        "Ultrasound of the liver is requested.",
+        "We need a CT of the abdomen.",
+    ],
+)
+def test_an_examination_that_is_asked_for_drops_no_finding(request_: str) -> None:
+    prompt = parse_prompt(f"There is a 6 mm nodule in the left lung. {request_}")
+    assert "pulmonary nodule" in [t.concept for t in prompt.targets]
 
 
 def test_reports_keep_what_they_tell() -> None:

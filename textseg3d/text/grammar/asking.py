@@ -15,6 +15,10 @@ NAMES = ("mention", "generic", "tail")
 SEPARATORS = ("comma", "but", "stop", "colon", "question_mark")
 WORDS = {kind: frozenset(words) for kind, words in read_tables("asking").items()}
 _NEXT = ("now the ", "and now the ", "next the ", "then the ", "and then the ")
+_EXAMINATIONS = frozenset(
+    ("report", "ultrasound", "biopsy", "imaging", "examination", "sonography")
+)
+_EXAMINATIONS |= {"elastography", "endoscopy", "consultation", "radiograph", "scintigraphy"}
 _RELATIVE = ("which i want", "which i need", "which we want", "which we need", "which should be")
 _FORE = frozenset(("filler", "unknown", "determiner", "question", "be", "side", "attr", "size"))
 _FORE |= {"around", "count", "order", "rank", "in", "comma", "has"}
@@ -92,6 +96,8 @@ def _asks(items: Sequence[Item]) -> bool:
         return True
     if fore & barred or fore == {"trace"}:  # "trace ascites"
         return False
+    if _is_examination(head):
+        return False  # "ultrasound of the liver is requested"
     if _goes(items):
         return False  # "look at the right armpit and mark the nodes"
     doing = fore & WORDS["verbs"]
@@ -107,6 +113,14 @@ def _asks(items: Sequence[Item]) -> bool:
     wished = words & WORDS["needed"] and words & {"is", "are", "be", "i", "we", "what"}
     done = behind & WORDS["done"] and words & {"be", "have", "get"}
     return bool(wished or done) and not words & barred
+
+
+def _is_examination(head: Sequence[Item]) -> bool:
+    """Whether what comes before a name asks for an examination or a report of it."""
+    told = [item for item in head if item.kind not in ("determiner", "side", "attr")]
+    told = [item for item in told if item.text.lower() not in ("the", "his", "her", "a", "an")]
+    of = bool(told) and told[-1].text.lower() in ("of", "on")
+    return of and bool(said_words(told[-3:-1]) & (WORDS["scans"] | _EXAMINATIONS))
 
 
 def _goes(items: Sequence[Item]) -> bool:
