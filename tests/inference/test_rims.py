@@ -45,3 +45,14 @@ def test_half_of_an_even_number_of_voxels(value, expected):
     image = np.array([[[1, 2, 4, 9, 9, 9, 0, 0]]], np.int16)
     mask = PackedMask.pack((1, 1, 8), (slice(0, 1), slice(0, 1), slice(0, 8)), image > 0)
     assert rims.half_is_below(mask, image, value) == expected
+
+
+@pytest.mark.parametrize("width", [64, 61])
+@pytest.mark.parametrize("first", [16, 13])
+def test_values_of_a_mask_in_raster_order(width, first):
+    shape = (9, 10, width)
+    mask, image = blobs(shape), np.random.default_rng(2).normal(size=shape)
+    mask[..., :first] = mask[..., 48:] = False
+    box = (slice(0, 9), slice(0, 10), slice(first, 48))
+    packed = PackedMask.pack(shape, box, mask[box])
+    np.testing.assert_array_equal(rims.values_in(packed, image), image[mask])

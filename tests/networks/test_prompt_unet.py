@@ -79,6 +79,25 @@ def test_padded_tokens_do_not_count(network, window):
     assert torch.equal(a, b)
 
 
+def test_where_a_prompt_is_follows_from_products_as_it_does_from_tokens(network, window):
+    """Training makes each prompted token and its norm; inference knows a shorter way."""
+    torch.manual_seed(3)
+    attention = network.prompt
+    with torch.no_grad():
+        for parameter in (
+            *attention.norm_prompted.parameters(),
+            attention.image_attention.out.bias,
+        ):
+            parameter.normal_()
+        attention.image_attention.out.weight.mul_(4)
+        features = network.encode_image(*window)
+        short = network.answer(features, *prompts(5)).coarse
+    long = network.answer(features, *prompts(5)).coarse
+    assert [t.requires_grad for t in (short, long)] == [False, True]
+    torch.testing.assert_close(short, long.detach(), atol=1e-5, rtol=1e-4)
+    assert short.std() > 0.1
+
+
 @torch.inference_mode()
 def test_the_full_resolution_head_of_a_crop_equals_the_whole(network, window):
     """Training computes it on a crop; away from the crop's border it must be the same."""

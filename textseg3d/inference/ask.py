@@ -9,22 +9,26 @@ looks: nobody does for what is absent from the whole scan.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from textseg3d.inference.device import autocast
 from textseg3d.inference.head import chunk_size
+from textseg3d.inference.parallel import in_order, single_threaded, workers
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from textseg3d.inference.device import Runtime
     from textseg3d.inference.engine import WindowFeatures
+    from textseg3d.networks.prompt_attention import PromptReading
     from textseg3d.networks.prompt_unet import PromptAnswer
     from textseg3d.text.types import TextFeatures
 
+Chunk = tuple[int, list[int]]  # length of the texts, prompts
 _LENGTHS = (7, 15)  # tokens of most prompts, and of long ones; else all that there are
 
 
@@ -40,28 +44,36 @@ def ask(
     groups: dict[int, list[int]] = defaultdict(list)
     for number, prompt in enumerate(prompts):
         groups[_length(prompt)].append(number)
+    chunks = [
+        (length, members[first : first + size])
+        for length, members in groups.items()
+        for first in range(0, len(members), size)
+    ]
+
+    def read(chunk: Chunk) -> PromptReading:
+        length, chosen = chunk
+        texts = [
+            np.concatenate(a)
+            for a in zip(
+                *(
+                    (p.tokens[:, :length], p.mask[:, :length], p.pooled)
+                    for p in (prompts[i] for i in chosen)
+                )
+            )
+        ]
+        missing = size - len(chosen)
+        padded = [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in texts]
+        tokens, mask, pooled = (torch.from_numpy(a).to(device) for a in padded)
+        with torch.inference_mode(), autocast(runtime):
+            found: PromptReading = network.read(window.projected, tokens, mask, pooled)
+        return found
+
     order, readings = [], []
     coarse = CoarseLogits(network, runtime, window)
-    for length, members in groups.items():
-        for first in range(0, len(members), size):
-            chosen = members[first : first + size]
-            texts = [
-                np.concatenate(a)
-                for a in zip(
-                    *(
-                        (p.tokens[:, :length], p.mask[:, :length], p.pooled)
-                        for p in (prompts[i] for i in chosen)
-                    )
-                )
-            ]
-            missing = size - len(chosen)
-            padded = [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in texts]
-            tokens, mask, pooled = (torch.from_numpy(a).to(device) for a in padded)
-            with torch.inference_mode(), autocast(runtime):
-                reading = network.read(window.projected, tokens, mask, pooled)
-            coarse.know(chosen, reading.text, reading.mask)
-            order += chosen
-            readings.append((reading, len(chosen)))
+    for (_, chosen), reading in zip(chunks, _all(read, chunks, device)):
+        coarse.know(chosen, reading.text, reading.mask)
+        order += chosen
+        readings.append((reading, len(chosen)))
     with torch.inference_mode():
         back = torch.from_numpy(np.argsort(order)).to(device)
         queries = [
@@ -70,6 +82,17 @@ def ask(
         ]
         presence = torch.cat([r.presence[:n] for r, n in readings])[back]
     return PromptAnswer(queries, coarse, presence)  # type: ignore[arg-type]
+
+
+def _all(
+    read: Callable[[Chunk], PromptReading], chunks: Sequence[Chunk], device: torch.device
+) -> list[PromptReading]:
+    """Chunks in order; on a CPU, where there are enough of them, one in each thread."""
+    count = workers() if device.type == "cpu" else 1
+    if not 1 < count <= len(chunks):
+        return [read(chunk) for chunk in chunks]
+    with single_threaded():
+        return list(in_order(read, chunks, count))
 
 
 def _length(prompt: TextFeatures) -> int:

@@ -32,6 +32,7 @@ MARGIN = 3.0
 """In logits. See docs/performance.md for how many voxels this changes."""
 _HALF = BLOCK // 2
 _TOGETHER = 64  # blocks of one product
+_ROW = 2  # voxels of a row that one product takes at once
 Bools = NDArray[np.bool_]
 
 
@@ -248,26 +249,28 @@ def _fine(window: _Window, prompt: NDArray[np.int64], block: Sequence[NDArray[np
     blocks, first, rank = np.unique(at, return_index=True, return_inverse=True)
     z, y, x = np.unravel_index(blocks, (depth // BLOCK, height // BLOCK, across))
     begins = (z * BLOCK * height + y * BLOCK) * across + x
-    voxels = size * torch.arange(BLOCK**2)
+    parts = BLOCK**3 // _ROW
+    voxels = size * torch.arange(parts)
     for tile, (begin, end) in enumerate(pairwise([*first[::_TOGETHER].tolist(), len(prompt)])):
         own = np.resize(begins[tile * _TOGETHER : (tile + 1) * _TOGETHER], _TOGETHER)
         rows = torch.from_numpy(own)[:, None] + _row_offsets(height, across)
-        product = (table.index_select(0, rows.view(-1)) @ matrix).view(-1, BLOCK)
-        row = (rank[begin:end] - tile * _TOGETHER) * BLOCK**2 * size + prompt[begin:end]
+        taken = table.index_select(0, rows.view(-1)).view(-1, _ROW * channels)
+        product = (taken @ matrix).view(-1, _ROW)
+        row = (rank[begin:end] - tile * _TOGETHER) * parts * size + prompt[begin:end]
         places = torch.from_numpy(row)[:, None] + voxels
         found[begin:end] = product.index_select(0, places.view(-1)).view(end - begin, -1)
     return found.view(len(prompt), BLOCK, BLOCK**2)
 
 
 def _by_rows(queries: Tensor) -> Tensor:
-    """The products of queries [n, C] with each voxel of a row of eight, as a matrix [8C, 8n]."""
+    """The products of queries [n, C] with each voxel of a part of a row, as a matrix."""
     import torch
 
     count, channels = queries.shape
-    matrix = queries.new_zeros((BLOCK, channels, count, BLOCK))
-    each = torch.arange(BLOCK)
+    matrix = queries.new_zeros((_ROW, channels, count, _ROW))
+    each = torch.arange(_ROW)
     matrix[each, :, :, each] = queries.T
-    return matrix.view(BLOCK * channels, count * BLOCK)
+    return matrix.view(_ROW * channels, count * _ROW)
 
 
 def _add_coarse(window: _Window, at: Sequence[Tensor], logits: Tensor) -> Tensor:

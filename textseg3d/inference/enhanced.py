@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textseg3d.inference.masks import PackedMask
-from textseg3d.inference.rims import between, grown, reach_voxels
+from textseg3d.inference.rims import between, grown, reach_voxels, values_in
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def with_enhanced_rim(
     """
     if not mask.bits.size or not any(reach_voxels(spacing_mm, rim.within_mm)):
         return mask
-    median = float(np.median(image[mask.box][mask.crop()]))
+    median = float(np.median(values_in(mask, image)))
     if median < rim.enhanced_hu:
         return mask
     bright = between(image, (median + rim.beside_hu) / 2, median + rim.above_hu)

@@ -18,7 +18,7 @@ from textseg3d.inference.enhanced import EnhancedRim, with_enhanced_rim
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.measure import runs_of
 from textseg3d.inference.presence import SureMask
-from textseg3d.inference.rims import below, half_is_below, reach_voxels, shaved
+from textseg3d.inference.rims import below, half_is_below, reach_voxels, shaved, values_in
 from textseg3d.inference.runs import Runs
 from textseg3d.io.atomic import atomic_path
 from textseg3d.plans.jsonio import from_json, to_json
@@ -207,5 +207,5 @@ def without_soft_rim(
         return mask
     limit = rim.below_hu
     if rim.beside_hu is not None and half_is_below(mask, image, 2 * limit - rim.beside_hu):
-        limit = rim.limit_hu(image[mask.box][mask.crop()])  # else the median is too high to count
+        limit = rim.limit_hu(values_in(mask, image))  # else the median is too high to count
     return shaved(mask, spacing_mm, rim.within_mm, image, below(image, limit))

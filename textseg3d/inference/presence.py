@@ -67,7 +67,7 @@ class PresenceScores:
             return
         if self.by_voxels:
             self._logits[prompt] = max(self._logits[prompt], float(planes.max()))
-        elif self._sure is not None:
+        elif self._sure is not None and self._logits[prompt] < logit(PRESENT):
             self._voxels[prompt] += int((planes >= logit(self._sure.probability)).sum())
 
     def possible(self) -> NDArray[np.int64]:

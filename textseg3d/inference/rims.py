@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -81,6 +82,13 @@ def half_is_below(mask: PackedMask, image: NDArray[np.number], value: float) -> 
     return 2 * sum(count_bits(bits) for bits in found) >= mask.voxels
 
 
+def values_in(mask: PackedMask, image: NDArray[np.number]) -> NDArray[np.number]:
+    """The values [n] of an image [D, H, W] where a mask is, in raster order."""
+    rows, box = _with_surroundings(mask, (0, 0, 0))
+    at, values = _values(image, box, 0, rows)
+    return values[np.unpackbits(rows.reshape(-1)[at]).view(bool).reshape(-1, 8)]
+
+
 def below(image: NDArray[np.number], value: float) -> Test:
     """Test of values below one; whole numbers are compared with whole ones, which is faster."""
     limit = math.ceil(value) if image.dtype.kind in "iu" else value
@@ -138,18 +146,26 @@ def _passing(
     image: NDArray[np.number], box: Box, part: slice, wanted: Rows, test: Test
 ) -> tuple[NDArray[np.int64], Rows]:
     """Which of the wanted voxels of some planes of a box pass a test: bytes of ``wanted``, bits."""
-    at = np.flatnonzero(wanted != 0)
-    z, y, x = np.unravel_index(at, wanted.shape)
-    z, y, x = z + (box[0].start + part.start), y + box[1].start, 8 * x + box[2].start
-    _, height, width = image.shape
-    if width % 8 or box[2].start % 8 or not image.flags.c_contiguous:
-        along = np.minimum(x[:, None] + np.arange(8), width - 1)
-        values = image[z[:, None], y[:, None], along]
-    else:
-        values = image.reshape(-1, 8).take(((z * height + y) * width + x) // 8, 0)
+    at, values = _values(image, box, part.start, wanted)
     bits = np.packbits(test(values))
     bits &= wanted.reshape(-1)[at]
     return at, bits
+
+
+def _values(
+    image: NDArray[np.number], box: Box, first: int, wanted: Rows
+) -> tuple[NDArray[np.int64], NDArray[np.number]]:
+    """Bytes of ``wanted`` that are not 0, and the values [n, 8] there; planes of a box from one."""
+    at = np.flatnonzero(wanted != 0)
+    line, byte = np.divmod(at, wanted.shape[2])
+    z, y = np.divmod(np.arange(wanted.shape[0] * wanted.shape[1]), wanted.shape[1])
+    z, y = z + (box[0].start + first), y + box[1].start
+    _, height, width = image.shape
+    if width % 8 or box[2].start % 8 or not image.flags.c_contiguous:
+        along = np.minimum((8 * byte + box[2].start)[:, None] + np.arange(8), width - 1)
+        return at, image[z[line, None], y[line, None], along]
+    starts = ((z * height + y) * width + box[2].start) // 8
+    return at, image.reshape(-1, 8).take(starts[line] + byte, 0)
 
 
 def _near(
@@ -161,10 +177,9 @@ def _near(
     wide = rows[low : part.stop + reach[0]]
     depth, height = len(rows[part]), rows.shape[1]
     found = np.zeros((depth, *rows.shape[1:]), np.uint8)
-    steps = _steps(spacing_mm, within_mm, reach)
-    for x in range(reach[2] + 1):
+    for x, steps in enumerate(_steps(spacing_mm, within_mm, reach)):
         wide = _wider(wide) if x else wide
-        for z, y in (step for step, widest in steps.items() if widest == x):
+        for z, y in steps:
             first = part.start + z - low  # of the planes that come to lie on the first
             begin, end = max(0, -first), min(depth, len(wide) - first)
             top, bottom = max(0, -y), min(height, height - y)
@@ -175,17 +190,18 @@ def _near(
     return found
 
 
+@lru_cache(maxsize=64)
 def _steps(
     spacing_mm: tuple[float, float, float], within_mm: float, reach: tuple[int, int, int]
-) -> dict[tuple[int, int], int]:
-    """Steps in voxels along z and y within a distance: how far one may go along x, too."""
+) -> tuple[list[tuple[int, int]], ...]:
+    """Steps in voxels along z and y within a distance, by how far one may go along x, too."""
     ranges = [range(-reach[0], reach[0] + 1), range(-reach[1], reach[1] + 1), range(reach[2] + 1)]
     limit = (within_mm + 1e-6) ** 2
     widest = {}
     for z, y, x in product(*ranges):
         if sum((s * mm) ** 2 for s, mm in zip((z, y, x), spacing_mm)) <= limit:
             widest[z, y] = x
-    return widest
+    return tuple([step for step, most in widest.items() if most == x] for x in ranges[2])
 
 
 def _wider(rows: Rows) -> Rows:

@@ -21,17 +21,23 @@ class ImageProjections:
         keys_values: per layer, keys and values [1, heads, M, d] of all image tokens.
         near: [1, n, width], the tokens of stride 8.
         query: [1, heads, n, d] of ``near``.
-        base: [1, n, width], ``near`` with the last layer's bias, in the dtype of ``query``.
+        base: [n, width], ``near`` with the last layer's bias, in the dtype of ``query``.
+        weighed: [heads, d, n], ``base`` times the last layer's weight.
+        square: float32 [n], squared length of ``base``.
     """
 
     keys_values: list[tuple[Tensor, Tensor]]
     near: Tensor
     query: Tensor
     base: Tensor
+    weighed: Tensor
+    square: Tensor
 
     def tensors(self) -> list[Tensor]:
         """All tensors in it that own memory."""
-        return [t for pair in self.keys_values for t in pair] + [self.query, self.base]
+        return [t for pair in self.keys_values for t in pair] + [
+            self.query, self.base, self.weighed, self.square,
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,10 @@ class Attention(nn.Module):
         prompts = max(query.shape[0], keys_values[0].shape[0])
         y = attention(query.expand(prompts, -1, -1, -1), *keys_values, mask)
         return self.out(y.transpose(1, 2).flatten(2))
+
+    def out_by_head(self) -> Tensor:
+        """Weight of the last layer, [heads, d/heads, d]."""
+        return self.out.weight.view(len(self.out.weight), self.heads, -1).permute(1, 2, 0)
 
     def _split(self, x: Tensor) -> Tensor:
         p, n, d = x.shape
@@ -185,8 +195,10 @@ class PromptAttention(nn.Module):
             assert isinstance(layer, PromptLayer)
             pairs.append(layer.cross_attention.project(image))
         query = self.image_attention.query(near).contiguous()
-        base = (near + self.image_attention.out.bias).to(query.dtype)
-        return ImageProjections(pairs, near, query, base)
+        base = (near + self.image_attention.out.bias)[0].to(query.dtype)
+        weighed = self.image_attention.out_by_head().to(base.dtype) @ base.T
+        square = base.float().square().sum(1)
+        return ImageProjections(pairs, near, query, base, weighed, square)
 
     def forward(
         self, image: ImageProjections, tokens: Tensor, mask: Tensor, pooled: Tensor
@@ -234,35 +246,41 @@ class PromptAttention(nn.Module):
             prompted = self.norm_prompted(prompted)
             coarse = torch.einsum("pnd,pd->pn", prompted, direction)
         else:
-            coarse = self._along(self._prompted(image, text, mask), direction)
+            coarse = self._along(image, text, mask, direction)
         return coarse * text.shape[-1] ** -0.5 + self.coarse_bias(query)
 
-    def _prompted(self, image: ImageProjections, text: Tensor, mask: Tensor) -> Tensor:
-        """Image tokens after their attention to the texts, before the norm, [P, n, width].
+    def _along(
+        self, image: ImageProjections, text: Tensor, mask: Tensor, direction: Tensor
+    ) -> Tensor:
+        """Dot product [P, n] of normalised prompted tokens with a direction [P, width] per prompt.
 
-        The same as :meth:`Attention.attend`, with the last layer applied to the few values
-        instead of the many results, and all prompts in one product with the queries.
+        A prompted token is b + Ms: what it is for all prompts, and shares s of the few vectors M
+        of a text. It is never made. Its mean, its product with the direction and its length,
+        |b + Ms|² = |b|² + s·(2Mᵀb + MᵀMs), follow from products of b and of M.
         """
-        attention = self.image_attention
+        attention, norm, width = self.image_attention, self.norm_prompted, text.shape[-1]
         keys, values = attention.project(text)
         prompts, heads, length, depth = keys.shape
-        folded = (keys * depth**-0.5).transpose(0, 1).flatten(1, 2)
-        scores = folded @ image.query[0].transpose(1, 2)
-        scores = scores.view(heads, prompts, length, -1).masked_fill_(~mask[..., None], -torch.inf)
-        shares = scores.softmax(2).to(values.dtype).transpose(0, 1).flatten(1, 2)
-        out = attention.out.weight.view(-1, heads, depth).permute(1, 2, 0)
-        moved = (values @ out.to(values.dtype)).flatten(1, 2)
-        return torch.baddbmm(image.base, shares.transpose(1, 2), moved)
 
-    def _along(self, prompted: Tensor, direction: Tensor) -> Tensor:
-        """Dot product [P, n] of the normalised tokens with a direction [P, width] per prompt."""
-        norm, width = self.norm_prompted, prompted.shape[-1]
+        def by_prompt(x: Tensor) -> Tensor:  # [heads, P · L, n] to [P, heads · L, n]
+            return x.view(heads, prompts, length, -1).transpose(0, 1).flatten(1, 2)
+
+        scores = (keys * depth**-0.5).transpose(0, 1).flatten(1, 2) @ image.query[0].mT
+        unused = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+        scores.view(heads, prompts, length, -1).add_(unused[..., None])
+        shares = by_prompt(scores).unflatten(1, (heads, length)).softmax(2).flatten(1, 2)
+        shares = shares.to(values.dtype)
+        moved = (values @ attention.out_by_head().to(values.dtype)).flatten(1, 2)  # Mᵀ
+        twice = by_prompt((2 * values).transpose(0, 1).flatten(1, 2) @ image.weighed)
+        products = torch.baddbmm(twice, moved @ moved.mT, shares).mul_(shares)
+        square = image.square + products.sum(1, dtype=torch.float32)
+
         direction = direction.float()
         scaled = direction * norm.weight
         scaled = scaled - scaled.mean(1, keepdim=True)  # takes the tokens' means away
-        columns = torch.stack([scaled, torch.full_like(scaled, 1 / width)], dim=2)
-        found = torch.bmm(prompted, columns.to(prompted.dtype)).float()
-        size = torch.linalg.vector_norm(prompted, dim=-1).float()
-        variance = size.square() / width - found[..., 1].square()
+        columns = torch.stack([scaled, torch.full_like(scaled, 1 / width)], dim=1).to(moved.dtype)
+        found = (columns.flatten(0, 1) @ image.base.T).view(prompts, 2, -1).float()
+        found += torch.bmm(columns @ moved.mT, shares)
+        variance = square / width - found[:, 1].square()
         offset = (direction * norm.bias).sum(1, keepdim=True)
-        return found[..., 0] * (variance + norm.eps).rsqrt() + offset
+        return found[:, 0] * (variance + norm.eps).rsqrt() + offset
