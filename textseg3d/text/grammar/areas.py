@@ -1,4 +1,4 @@
-"""The part of the body that only says on which side something is: "left hip: femoral neck"."""
+"""What only says on which side something is: "left hip: femoral neck", "right side: A, B"."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _AREAS = frozenset(("hip bone", "ear", "orbit", "temporal bone", "cerebral hemis
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain"})
 _BEFORE = frozenset(("filler", "determiner", "colon", "comma", "stop"))
 _BEHIND = frozenset(("filler", "determiner", "comma", "side", "in", "attr", "tail", "unknown"))
+_NAMES = ("mention", "generic")
+_MARKS = ("colon", "comma", "and")
 _PARTED = frozenset(("(", ")"))
 
 
@@ -44,6 +46,53 @@ def within_areas(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         result.insert(part, Item("side", side, side))
         break
     return result
+
+
+def below_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items; names in a list that are left and right take the side that is its heading."""
+    result = list(items)
+    for colon in (at for at, item in enumerate(items) if item.kind == "colon"):
+        start = max((n for n in range(max(0, colon - 12), colon) if _ends(items[n])), default=-1)
+        head = items[start + 1 : colon]
+        sides = [n for n in range(start + 1, colon) if items[n].kind == "side"]
+        end = next((n for n in range(colon + 1, len(items)) if _ends(items[n])), len(items))
+        listed = [n for n in range(colon + 1, end) if _is_listed(items, n)]
+        sided = any(i.kind == "side" or _own_side(i) for i in items[colon + 1 : end])
+        named = any(i.kind in ("mention", "generic", "tail") for i in head)
+        if named or len(sides) != 1 or len(listed) < 2 or sided:
+            continue
+        side = items[sides[0]].value
+        free = [n for n in listed if side in ("left", "right") and _has_sides(items[n], lexicon)]
+        for at in reversed(free):
+            result.insert(at, Item("side", side, side))
+        if free:
+            blank(result, sides[0], sides[0] + 1)
+            return result  # places behind it have moved
+    return result
+
+
+def _is_listed(items: Sequence[Item], at: int) -> bool:
+    """Whether a name is the first of its part of a list."""
+    if items[at].kind not in _NAMES:
+        return False
+    before = (n for n in range(at - 1, -1, -1) if items[n].kind in (*_NAMES, *_MARKS))
+    return items[next(before)].kind in _MARKS
+
+
+def _ends(item: Item) -> bool:
+    return item.kind in ("stop", "but", "question_mark", "colon")
+
+
+def _own_side(item: Item) -> bool:
+    said = item.kind == "mention" and {*item.value.sides, item.value.forms[0].side}
+    return bool(said and said & {"left", "right", "both"})
+
+
+def _has_sides(item: Item, lexicon: Lexicon) -> bool:
+    """Whether what an item names can be left or right."""
+    if item.kind != "mention":
+        return True
+    return lexicon.tree.concept(item.value.forms[0].concept).side_rule in ("paired", "any")
 
 
 def _side(items: Sequence[Item], at: int) -> str | None:

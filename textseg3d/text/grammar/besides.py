@@ -18,6 +18,7 @@ from textseg3d.text.knowledge import Target
 WORDS = {kind: frozenset(words) for kind, words in read_tables("besides").items()}
 _ENDS = ("comma", "but", "stop", "colon", "question_mark")
 _NAMES = ("mention", "generic", "tail")
+_FILLING = ("filler", "determiner")
 _EXTENT = ("mention", "and", "in", "filler", "unknown")
 _LEFT_OUT: tuple[str, ...] = (" excluded", " left out", " omitted", " should not", " need not")
 _LEFT_OUT += (" not included", " must not", " stay out", " be spared", " not needed", " left aside")
@@ -223,6 +224,8 @@ def _length(place: _Place) -> int:
     enclosed = item.kind == "comma" and [i.kind for i in items[at + 2 : at + 3]] == ["comma"]
     if enclosed and items[at + 1].text.lower() in WORDS["asides"]:
         return 3  # "what I want, though, is"
+    if item.kind == "comma" and _without_structure(place):
+        return next(n for n in range(at, len(items)) if items[n].kind == "without") - at
     if item.kind == "comma":
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":
@@ -251,7 +254,8 @@ def _no_side(items: Sequence[Item], at: int) -> int:
     opens = at == 0 and len(items) > 2 and items[1].kind == "comma"
     if opens and items[2].text.lower().split(" ")[0] in WORDS["talking"]:
         return 2  # "right, so what I need is"
-    if at == 0 or items[at - 1].text.lower() != "all":
+    named = at + 1 < len(items) and items[at + 1].kind in _NAMES  # "all right ribs"
+    if at == 0 or items[at - 1].text.lower() != "all" or named:
         return 0
     return 2 if at + 1 < len(items) and items[at + 1].kind == "question_mark" else 1
 
@@ -395,6 +399,18 @@ def _are_pieces(items: Sequence[Item], at: int) -> bool:
     told = [i for i in items[at + 1 : end] if i.kind not in ("comma", "and", "filler")]
     return (
         len(told) > 1 and _named(items[:at]) and {i.text.lower() for i in told} <= WORDS["pieces"]
+    )
+
+
+def _without_structure(place: _Place) -> bool:
+    """Whether ", without the pelvis" or ", please, without the pelvis" begins here."""
+    told = [i for i in place.items[place.at + 1 : place.at + 7] if i.kind not in _FILLING]
+    told = told[1:] if [i.kind for i in told[:2]] == ["comma", "without"] else told
+    left_out = [i.kind for i in told[:1]] == ["without"]
+    return (
+        left_out
+        and place.of_structure()
+        and _is_structure(next(iter(told[1:]), None), place.lexicon)
     )
 
 

@@ -21,6 +21,7 @@ from textseg3d.text.grammar.asking import (
     said_words,
     segments_of,
 )
+from textseg3d.text.grammar.counterpart import is_of_a_pair
 from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.pronouns import other_one, parted
@@ -33,6 +34,13 @@ _REASONS = tuple(
     for wish in ("want", "need", "have", "would like", "wish")
     for verb in ("measure", "compare", "check", "calculate", "quantify", "know", "assess")
 )
+_REASONS += tuple(
+    f"{who} {wish} to {verb} "
+    for who in ("i", "we")
+    for wish in ("want", "need", "have", "would like", "wish")
+    for verb in ("rule out", "see if", "see whether", "find out", "decide", "make sure")
+)
+_THERE = ("there is", "there are", "there's", "there is also", "there are also")
 _CLOSING = ("stop", "question_mark")
 _NEAR = ({"pelvis", "lower limb"}, {"thorax", "upper limb"}, {"head", "brain", "neck"})
 _ROOTS = {"stone": ("stone", "lith", "calcul"), "cyst": ("cyst",), "nodule": ("nodul",)}
@@ -45,7 +53,7 @@ _KINDS |= {kind: frozenset((kind,)) for kind in ("vein", "tendon", "ligament", "
 
 def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, those that are only told beside a request made fillers."""
-    items = _left_out(other_one(parted(items), lexicon), lexicon)
+    items = _left_out(other_one(parted(_without_more(items)), lexicon), lexicon)
     segments = list(segments_of(items))
     asking = [s for s in segments if s.asks and object_of(items, s) is not None]
     further = (said_words(items[s.start : s.end]) & WORDS["further"] for s in segments if s.asks)
@@ -78,6 +86,21 @@ def only_asked(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[segment.end] = Item("stop", None, ".")
     for at, item in sorted(sides, key=lambda pair: pair[0], reverse=True):
         result.insert(at, item)
+    return result
+
+
+def _without_more(items: Sequence[Item]) -> Sequence[Item]:
+    """The items without "there is some on the left as well" behind what is asked for."""
+    result = list(items)
+    for at, item in enumerate(items):
+        there = items[at + 1 : at + 2] and items[at + 1].text.lower() in _THERE
+        before = items[max(0, at - 20) : at] if there and item.kind in SEPARATORS else ()
+        if not any_named(before) or not said_words(before) & WORDS["verbs"]:
+            continue
+        end = end_of(items, at + 1, SEPARATORS)
+        part = items[at + 1 : end]
+        if not any_named(part) and any(i.kind == "side" for i in part):
+            blank(result, at + 1, end)
     return result
 
 
@@ -186,7 +209,13 @@ def _is_told(
         asked = next((n for s in segments if s.asks for n in [object_of(items, s)] if n), None)
         organ = asked is not None and not _is_finding(items[asked], lexicon)
         named = [item for item in part if item.kind in NAMES]
-        if skipped and organ and named and all(_is_finding(i, lexicon) for i in named):
+        if (
+            skipped
+            and not reason
+            and organ
+            and named
+            and all(_is_finding(i, lexicon) for i in named)
+        ):
             return False  # "the liver, and ignore the lesions" leaves them out of the mask
         tells = any(item.kind in (*NAMES, "side") for item in part)
         begin = part[:2] if part[1:2] and part[1].kind != "mention" else part[:1]
@@ -340,6 +369,8 @@ def _sides(
             continue
         form = items[at].value.forms[0]
         concept = lexicon.tree.concept(form.concept)
+        if concept.side_rule == "paired" and at and is_of_a_pair(items[at - 1]):
+            continue  # "the tumor is on the left; the other kidney"
         free = form.side is None and concept.side_rule in ("paired", "any")
         if free and (anywhere or concept.region in {*regions, "whole body"}):
             result.append((at, Item("side", side, side)))

@@ -172,6 +172,9 @@ def _of_old(tokens: Sequence[Token], start: int) -> bool:
     if tokens[at - 1].norm not in ("(", ",", ";", "."):
         return False
     words = [token.norm for token in tokens[at:start]]
+    then = "ago" in words or words[:2] in (["last", "year"], ["last", "month"], ["last", "week"])
+    if then and {"measured", "was"} & set(words):
+        return True  # "the spleen; last year it measured 14 cm"
     if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
         return False
     if words[-1:] == [":"] and (words[1:2] == [":"] or _date(words)):

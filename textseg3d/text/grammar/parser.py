@@ -15,12 +15,13 @@ from dataclasses import replace
 from textseg3d.errors import PromptError
 from textseg3d.suggest import did_you_mean
 from textseg3d.text.grammar.adverbs import without_adverbs
-from textseg3d.text.grammar.areas import within_areas
+from textseg3d.text.grammar.areas import below_sides, within_areas
 from textseg3d.text.grammar.assemble import targets_of
 from textseg3d.text.grammar.brackets import without_repetitions
 from textseg3d.text.grammar.chunks import chunk
 from textseg3d.text.grammar.clauses import without_sound_clauses
 from textseg3d.text.grammar.context import only_asked
+from textseg3d.text.grammar.counterpart import with_counterparts
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
@@ -141,7 +142,9 @@ def _read(
     found: list[PromptTarget] = []
     ignored: list[str] = []
     items = told(asked_for(tag(spelling.tokens, lexicon), lexicon), lexicon)
-    items = within_areas(only_asked(with_sides(items, lexicon), lexicon), lexicon)
+    items = with_sides(with_counterparts(items, lexicon), lexicon)
+    items = below_sides(only_asked(items, lexicon), lexicon)
+    items = within_areas(items, lexicon)
     items = said_in_full(items, lexicon)
     for sentence in chunk(without_sound_clauses(items, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
