@@ -18,51 +18,19 @@ _WELL = frozenset(
 )
 _WELL |= {"limits", "uninvolved", "healthy", "patent", "fine", "negative", "absent", "free"}
 _SEPARATING = ("and", "but", "comma", "exclude")
-_ENDS = ("comma", "but", "stop", "colon", "question_mark")
-_ALIKE = frozenset(("involved", "affected", "too", "also", "likewise", "similarly", "same", "as"))
 
 
 def with_both_named(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, with the name repeated where one side has it and the other has not."""
     result: list[Item] = []
     sentence: list[Item] = []
-    for item in _with_own_clauses(items, lexicon):
+    for item in items:
         if item.kind == "stop":
             result += [*_apart(sentence, lexicon), item]
             sentence = []
         else:
             sentence.append(item)
     return [*result, *_apart(sentence, lexicon)]
-
-
-def _with_own_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
-    """Reads "cyst in the left kidney, the right kidney is small" as two sentences.
-
-    Likewise "… and the right kidney is small": not as one cyst in two places.
-    """
-    result = list(items)
-    told = placed = False  # in the clause up to here
-    for at, item in enumerate(items):
-        if (item.text == "," or item.kind == "and") and told and placed:
-            behind = items[at + 1 : at + 9]
-            end = next((n for n, i in enumerate(behind) if i.kind in _ENDS), len(behind))
-            if _is_a_clause(item, behind[:end], lexicon):
-                result[at] = replace(item, kind="stop", text=".")
-        closed = item.kind in _ENDS
-        told = not closed and (told or _is_finding(item, lexicon))
-        placed = not closed and (placed or item.kind == "in")
-    return result
-
-
-def _is_a_clause(mark: Item, behind: Sequence[Item], lexicon: Lexicon) -> bool:
-    """Whether "the right kidney is small" stands behind a comma, or behind "and"."""
-    part = [i for i in behind if i.kind not in ("filler", "determiner")]
-    words = {word for i in behind for word in i.text.lower().split(" ")}
-    named = [i.kind for i in part[:3]] == ["side", "mention", "be"] and len(part) > 3
-    if not named or _is_finding(part[1], lexicon) or words & _ALIKE:
-        return False
-    single = part[2].text.lower() in ("is", "was") and part[3].kind in ("attr", "tail")
-    return mark.text == "," or single
 
 
 def _apart(items: list[Item], lexicon: Lexicon) -> list[Item]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.otherside import with_both_named
+from textseg3d.text.grammar.ownclause import without_other_sides
 from textseg3d.text.knowledge import normalise
 
 _SIDES = ("left", "right")
@@ -29,6 +30,7 @@ _REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
 
 def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text with its short ways of saying things spelled out."""
+    items = without_other_sides(items, lexicon)
     result = _named_again(with_both_named(items, lexicon), lexicon)
     result = _alternatives(result, lexicon)
     result = _without_directions(result, lexicon)
