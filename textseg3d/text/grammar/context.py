@@ -110,8 +110,13 @@ def _left_out(items: list[Item], lexicon: Lexicon) -> list[Item]:
     Likewise "… and leave the lesions out": they are cut out of the liver's mask.
     """
     organ = False
+    asked = False
     for segment in segments_of(items):
+        part = [i for i in items[segment.start : segment.end] if i.kind not in ("and", "filler")]
+        if asked and items[segment.start - 1].kind in ("stop", "and") and _excludes(part, lexicon):
+            blank(items, segment.start, segment.end)  # "outline the liver. Not the stomach."
         at = object_of(items, segment) if segment.asks else None
+        asked |= at is not None
         organ |= at is not None and not _is_finding(items[at], lexicon)
         for place in range(segment.start, segment.end) if organ else ():
             names = [i for i in items[place : segment.end] if i.kind in NAMES]
@@ -122,6 +127,22 @@ def _left_out(items: list[Item], lexicon: Lexicon) -> list[Item]:
                 items[place] = replace(items[place], kind="exclude", value=None)
         organ &= segment.closed != "stop"
     return items
+
+
+def _excludes(part: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a sentence says no more than "but not the stomach"."""
+    named = [item for item in part if item.kind in NAMES]
+    first = [item.kind for item in part[:1]]
+    plain = {item.kind for item in part[1:]} <= {"mention", "side", "determiner", "comma", "or"}
+    structures = named != [] and not any(_is_finding(item, lexicon) for item in named)
+    device = named != [] and all(_is_device(item, lexicon) for item in named)
+    return first == ["exclude"] and plain and (structures or device)
+
+
+def _is_device(item: Item, lexicon: Lexicon) -> bool:
+    if item.kind != "mention":
+        return False
+    return lexicon.tree.concept(item.value.forms[0].concept).category == "device"
 
 
 def _sentence(items: Sequence[Item], at: int) -> int:

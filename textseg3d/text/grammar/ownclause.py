@@ -15,6 +15,7 @@ _LEADS = ("filler", "determiner", "and")
 _LEADING = frozenset(("on", "unlike", "while", "whereas", "whilst", "though", "although"))
 _ALIKE = frozenset(("involved", "affected", "too", "also", "likewise", "similarly", "same"))
 _ALIKE |= {"another", "ditto", "seen", "noted", "present", "visible", "measuring", "stable"}
+_ALIKE |= {"unchanged", "persists", "persistent", "persisting"}
 _DENIABLE = frozenset(("affected", "involved", "seen", "visible", "present"))
 _SINGLE = frozenset(("is", "was", "has", "had", "looks", "appears", "seems", "remains", "cannot"))
 _SINGLE |= {"shows", "serves", "lies", "can", "could", "will", "would", "does", "did", "without"}
@@ -39,6 +40,8 @@ def without_other_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         if item.kind in ("stop", "question_mark"):
             sides, found = set(), False
             continue
+        if item.kind.startswith("neg_"):
+            sides.add("both")  # "the left effusion is gone; the right is unchanged"
         if found and sides in _ONE and (item.kind in _ENDS or item.kind == "and"):
             behind = items[at + 1 : at + 1 + _REACH]
             end = next((n for n, i in enumerate(behind) if i.kind in _ENDS), len(behind))

@@ -17,6 +17,8 @@ _TOPICS: tuple[str, ...] = (
     "when it comes to",
     "talking about",
 )
+_REASONS = ("because", "because of", "since", "as", "although", "though", "due to", "owing to")
+_STATED = ("since", "as")  # not "since 2019", "as well as"
 _TOPICS += ("with regard to", "in the case of", "as regards", "speaking of")
 
 
@@ -32,6 +34,9 @@ def parted(items: Sequence[Item]) -> list[Item]:
         if opens and begins and result[-1].kind not in SEPARATORS:
             result.append(Item("comma", None, ","))
             opens = False
+        if _is_reason(items, at, result):
+            result.append(Item("comma", None, ","))  # "the kidney because of the pancreatitis"
+            item = replace(item, kind="filler", value=None)
         if item.kind == "comma" and not any(i.kind == "colon" for i in result):
             first = " ".join(i.text.lower() for i in result)
             if first.startswith(_TOPICS) and any_named(result):
@@ -43,6 +48,18 @@ def parted(items: Sequence[Item]) -> list[Item]:
             item = Item("comma", None, ",")  # "from a colleague who asked for the psoas"
         result.append(item)
     return result
+
+
+def _is_reason(items: Sequence[Item], at: int, before: Sequence[Item]) -> bool:
+    """Whether a reason that names something begins here, behind what is asked for."""
+    text = items[at].text.lower()
+    start = max((n for n in range(len(before)) if before[n].kind in SEPARATORS), default=-1) + 1
+    clause = before[start:]
+    if text not in _REASONS or not (any_named(clause) and said_words(clause) & WORDS["verbs"]):
+        return False
+    end = next((n for n in range(at, len(items)) if items[n].kind in SEPARATORS), len(items))
+    stated = any(item.kind in ("be", "has") for item in items[at:end])
+    return any_named(items[at:end]) and (stated or text not in _STATED)
 
 
 def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:

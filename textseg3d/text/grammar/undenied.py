@@ -57,6 +57,7 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             or _is_lacking(items, start, at)
             or _is_sought(items, start, at, lexicon)
             or _is_unsaid(items, at, end)
+            or _is_of_another(items, start, at, end)
             or _is_ill(items, at, end, lexicon)
         ):
             result[at] = replace(item, kind="filler", value=None)
@@ -110,6 +111,15 @@ def _is_of_nothing(items: Sequence[Item], start: int, at: int, end: int) -> bool
     if listed and not items[at].text.lower().startswith("not a"):
         return False
     return tells and not _named(items[:end]) and _named(items[end:])
+
+
+def _is_of_another(items: Sequence[Item], start: int, at: int, end: int) -> bool:
+    """Whether ", the paperwork is not of interest" has a subject that nothing names."""
+    if not start or _named(items[start:end]) or not _named(items[:start]):
+        return False
+    be = next((n for n in range(start, at) if items[n].kind == "be"), start)
+    definite = items[start].text.lower() in ("the", "this", "that", "his", "her", "my", "our")
+    return definite and any(item.kind == "unknown" for item in items[start:be])
 
 
 def _is_lacking(items: Sequence[Item], start: int, at: int) -> bool:
