@@ -54,7 +54,8 @@ def _apart(items: list[Item], lexicon: Lexicon) -> list[Item]:
     ]
     if bool(named[0]) == bool(named[1]):
         return items
-    if denied[0] == denied[1] and not (named[0] and not denied[0] and _of_the_other(after)):
+    same = _of_the_other(after) or _is_parallel(before, after)
+    if denied[0] == denied[1] and not (named[0] and not denied[0] and same):
         return items
     if named[0]:
         after = _told(after, findings[0], _place(before))
@@ -78,6 +79,15 @@ def _of_the_other(items: Sequence[Item]) -> bool:
     verb = rest[0].kind in ("be", "has", "change") or rest[0].text.lower() in _DOING
     told = rest[0].kind in ("attr", "size") or rest[0].text.lower() in _COMPARED
     return verb or (one and told) or rest[0].text.lower().startswith(("has ", "is "))
+
+
+def _is_parallel(before: Sequence[Item], after: Sequence[Item]) -> bool:
+    """Whether "left effusion small" goes on as ", right moderate"."""
+    told = {"attr", "size"}
+    rest = [item.kind for item in after if item.kind not in ("filler", "determiner")]
+    return (
+        before[-1].kind in told and rest[:1] == ["side"] and bool(rest[1:]) and {*rest[1:]} <= told
+    )
 
 
 def _is_finding(item: Item, lexicon: Lexicon) -> bool:

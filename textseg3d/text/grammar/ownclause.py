@@ -19,6 +19,8 @@ _ALIKE |= {"unchanged", "persists", "persistent", "persisting"}
 _DENIABLE = frozenset(("affected", "involved", "seen", "visible", "present"))
 _SINGLE = frozenset(("is", "was", "has", "had", "looks", "appears", "seems", "remains", "cannot"))
 _SINGLE |= {"shows", "serves", "lies", "can", "could", "will", "would", "does", "did", "without"}
+_WELL = frozenset(("well", "fine", "ok", "okay", "good", "normal", "clear", "unremarkable", "free"))
+_WELL |= {"healthy", "intact", "spared", "unaffected", "negative", "uninvolved", "preserved"}
 _LENGTHS = frozenset(("long", "length", "wide", "thick", "tall", "height", "width"))
 _ILL = ("extent", "density", "shape", "texture", "margin")
 _MILD = frozenset(("small", "thin", "large", "tiny", "short", "long", "displaced"))
@@ -74,7 +76,10 @@ def _is_told(mark: Item, clause: Sequence[Item], side: str, lexicon: Lexicon) ->
     if "as well" in said or " has one" in said:
         return False
     rest = rest[1:]
-    if rest and (rest[0].kind == "mention" or rest[0].text.lower() in ("one", "side")):
+    structure = bool(rest) and rest[0].kind == "mention"
+    if not (structure or denied or words & _WELL):
+        return False  # "effusion on the left, the right one is larger"
+    if rest and (structure or rest[0].text.lower() in ("one", "side")):
         if _is_finding(rest[0], lexicon):
             return False
         rest = rest[1:]
