@@ -116,5 +116,6 @@ def _of_same_place(one: Node, own: Concept, refiner: Refiner) -> Side | None:
     there = refiner.concept(place.mention.forms[0])
     tree = refiner.tree
     usual = [tree.concept(name) for name in own.containers if name in tree]
+    usual = [place for place in usual if place.side_rule in ("paired", "any")]  # no liver cyst
     near = {there.name, *there.adjacent_to, *there.part_of}
     return side if any(near & {*refiner.family(c)[:3]} for c in usual) else None

@@ -18,11 +18,14 @@ _TOLD = frozenset(("said", "written", "mentioned", "told", "reported", "stated",
 _SEEKING = frozenset(("find", "locate", "see", "identify", "spot", "recognise", "recognize"))
 _CORRECTING = frozenset(("sorry", "no wait", "wait", "scratch that", "correction", "oops"))
 _SOUND = frozenset(("normal", "healthy", "intact", "unremarkable", "clear"))
+_AFFIRMING = frozenset(("positive for", "presence of", "new", "persistent", "persisting"))
+_AFFIRMING |= {"increasing", "worsening", "progressive", "residual", "positive"}
 _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
 
 
 def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, the cues of denial that hold for nothing that is asked for made fillers."""
+    items = _spelled_out(items, lexicon)
     result = list(items)
     denied = False
     for at, item in enumerate(items):
@@ -62,6 +65,47 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         ):
             result[at] = replace(item, kind="filler", value=None)
     return result
+
+
+def _spelled_out(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """The items, with what denies and what affirms again told apart.
+
+    "Ascites but no cyst", "cyst: no, ascites: yes", "negative for a cyst, positive for ascites".
+    """
+    result: list[Item] = []
+    denied = False
+    for at, item in enumerate(items):
+        following = items[at + 1 : at + 2]
+        closed = not following or following[0].kind in _ENDS
+        if item.kind == "exclude" and item.text.lower() == "but no":
+            before = next((i for i in reversed(result) if i.kind in _NAMES), None)
+            behind = next((i for i in items[at + 1 :] if i.kind in ("mention", "generic")), None)
+            if _is_finding(before, lexicon) and _is_finding(behind, lexicon):
+                result.append(Item("but", None, "but"))
+                item = Item("neg_pre", None, "no")
+        elif item.kind == "neg_pre" and item.text.lower() == "no" and closed and result:
+            if result[-1].kind == "mention":
+                item = replace(item, kind="neg_post")  # "cyst no, ascites yes"
+        elif item.kind == "comma" and denied and _affirms(items[at + 1 : at + 20]):
+            item = Item("but", None, item.text)
+        denied = (denied or item.kind == "neg_pre") and item.kind not in ("stop", "but")
+        result.append(item)
+    return result
+
+
+def _affirms(items: Sequence[Item]) -> bool:
+    """Whether "positive for ascites" or "new ascites", which ends no list, begins here."""
+    if not items or items[0].text.lower() not in _AFFIRMING:
+        return False
+    end = next((n for n, item in enumerate(items) if item.kind == "stop"), len(items))
+    listed = any(item.kind in ("or", "comma") or item.text in ("or", "nor") for item in items[:end])
+    return _named(items[:end]) and not (listed and items[0].kind == "attr")
+
+
+def _is_finding(item: Item | None, lexicon: Lexicon) -> bool:
+    if item is None:
+        return False
+    return item.kind == "generic" or (item.kind == "mention" and lexicon.is_finding(item.value))
 
 
 def _cuts(items: Sequence[Item], at: int) -> bool:

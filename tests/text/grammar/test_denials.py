@@ -1,0 +1,93 @@
+"""Texts that deny one finding and affirm another: every pair, in many ways to say so."""
+
+from itertools import product
+
+import pytest
+
+from textseg3d.text.grammar import parse_prompt
+
+DENIED = [
+    ("cyst in the left kidney", ("renal cyst", "left")),
+    ("left hydronephrosis", ("hydronephrosis", "left")),
+    ("gallstone", ("gallstone", None)),
+]
+AFFIRMED = [
+    ("ascites", ("ascites", None)),
+    ("hepatic cyst", ("hepatic cyst", None)),
+    ("splenomegaly", ("splenomegaly", None)),
+]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no {a}; {b}",
+        "{b}, no {a}",
+        "{b} but no {a}",
+        "no {a} but {b}",
+        "{a} is ruled out, {b} is present",
+        "there is no {a}, however there is {b}",
+        "{a} has resolved, new {b}",
+        "no evidence of {a}, new {b}",
+        "{b} is seen, {a} is not",
+        "except for {b}, no {a}",
+        "absence of {a}, presence of {b}",
+        "negative for {a}, positive for {b}",
+        "no longer any {a}; {b} persists",
+        "{a}: none. {b}: yes.",
+        "{a} no, {b} yes",
+        "{a} excluded. {b} confirmed.",
+    ],
+)
+def test_one_is_denied_and_one_is_not(said):
+    for (a, denied), (b, affirmed) in product(DENIED, AFFIRMED):
+        prompt = parse_prompt(said.format(a=a, b=b))
+        assert prompt.status == "ok", prompt.text
+        assert [(t.concept, t.side) for t in prompt.targets] == [affirmed], prompt.text
+        assert [(t.concept, t.side) for t in prompt.negated] == [denied], prompt.text
+
+
+@pytest.mark.parametrize(
+    "said", ["no {a} or {b}", "neither {a} nor {b}", "no {a}, ascites or {b}", "without {a} or {b}"]
+)
+def test_a_list_is_denied_to_its_end(said):
+    for (a, _), (b, _) in product(DENIED, AFFIRMED):
+        assert parse_prompt(said.format(a=a, b=b)).status == "negated"
+
+
+def test_new_or_old_in_a_list_ends_no_denial():
+    prompt = parse_prompt("No acute infarct, new hemorrhage or mass.")
+    assert prompt.status == "negated"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "outline the left kidney, the paperwork is not of interest",
+        "outline the left kidney. Not the stomach.",
+        "outline the left kidney. And ignore the drain.",
+        "outline the left kidney because of the pancreatitis",
+        "outline the left kidney since the patient has a liver cyst",
+        "outline the left kidney for the surgeon who will remove the gallstones",
+        "outline the left kidney, as the right hip was fractured last year",
+    ],
+)
+def test_a_request_stays_what_it_is(text):
+    prompt = parse_prompt(text)
+    assert prompt.status == "ok"
+    assert [(t.concept, t.side) for t in prompt.targets] == [("kidney", "left")]
+
+
+def test_a_cyst_of_the_liver_takes_no_side_of_a_kidney():
+    targets = parse_prompt("cyst in the left kidney and hepatic cyst").targets
+    assert [(t.concept, t.side) for t in targets] == [
+        ("renal cyst", "left"),
+        ("hepatic cyst", None),
+    ]
+
+
+def test_bowel_is_all_of_it():
+    assert [t.concept for t in parse_prompt("bowel").targets] == ["intestines"]
+    assert [t.concept for t in parse_prompt("bowel obstruction").targets] == [
+        "small bowel obstruction"
+    ]
