@@ -91,3 +91,16 @@ def test_bowel_is_all_of_it():
     assert [t.concept for t in parse_prompt("bowel obstruction").targets] == [
         "small bowel obstruction"
     ]
+
+
+def test_two_findings_have_a_size_each():
+    targets = parse_prompt("The left renal cyst is 12 mm and the gallstone is 0.8 cm").targets
+    assert [(t.concept, t.size_mm) for t in targets] == [
+        ("renal cyst", (12.0, 12.0)),
+        ("gallstone", (8.0, 8.0)),
+    ]
+
+
+def test_a_resolution_is_no_size():
+    (target,) = parse_prompt("At 1 mm resolution: 12 mm nodule in the right lung").targets
+    assert target.size_mm == (12.0, 12.0)

@@ -35,7 +35,7 @@ def without_other_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     It names nothing then; where it may say that something is wrong ("atrophic"), or nobody knows
     what, it becomes a sentence of its own.
     """
-    result = list(items)
+    result = _with_own_sizes(items)
     sides: set[str] = set()
     found = False
     for at, item in enumerate(items):
@@ -54,6 +54,22 @@ def without_other_sides(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
                     blank(result, at, at + 1 + end)
         sides |= set(_said(items, at))
         found |= item.kind == "generic" or _is_finding(item, lexicon)
+    return result
+
+
+def _with_own_sizes(items: Sequence[Item]) -> list[Item]:
+    """Reads "the nodule is 12 mm and the stone is 7 mm" as two sentences."""
+    result = list(items)
+    stated = False  # in the clause up to here: "the nodule is"
+    for at, item in enumerate(items):
+        if item.kind == "and" and stated and items[at - 1].kind == "size":
+            kinds = [i.kind for i in items[at + 1 : at + 1 + _REACH]]
+            end = next((n for n, kind in enumerate(kinds) if kind in (*_ENDS, "and")), len(kinds))
+            names = [n for n in range(end) if kinds[n] in _NAMES]
+            said = [n for n in range(end - 1) if kinds[n] == "be" and kinds[n + 1] == "size"]
+            if names and said and names[0] < said[0]:
+                result[at] = replace(item, kind="stop", value=None)
+        stated = (stated or item.kind == "be") and item.kind not in _ENDS
     return result
 
 
