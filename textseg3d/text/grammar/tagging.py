@@ -187,6 +187,9 @@ def _shared_front(
     own = items[-1].kind == "side"  # "right renal cyst and left angiomyolipoma"
     if own and front[-1:] == ["of"]:
         return None  # "head of pancreas and left tibia"
+    before = lexicon.tree.concept(listed[-2].value.forms[0].concept)
+    if token.norm == "aorta" and before.category not in ("artery", "vein"):
+        return None  # "adrenal gland and aorta", "abdominal wall and aorta"
     if forms and unsided(whole) != whole and not own:  # "left humeral head and shaft"
         side = lexicon.side_of(whole.split(" ")[0])
         forms = tuple(f._replace(side=side) if f.side is None else f for f in forms)

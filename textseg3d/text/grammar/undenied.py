@@ -20,6 +20,7 @@ _CORRECTING = frozenset(("sorry", "no wait", "wait", "scratch that", "correction
 _SOUND = frozenset(("normal", "healthy", "intact", "unremarkable", "clear"))
 _AFFIRMING = frozenset(("positive for", "presence of", "new", "persistent", "persisting"))
 _AFFIRMING |= {"increasing", "worsening", "progressive", "residual", "positive"}
+_BOTH = {"left", "right"}
 _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
 
 
@@ -49,7 +50,7 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             start = max((n for n in range(at) if items[n].kind in _ENDS), default=-1) + 1
             blank(result, start, end_of(items, at, _ENDS))
             continue
-        other = _other_side(items, at)
+        other = _other_side(items, at) or _not_there(items, at)
         if other:
             blank(result, at, other)
             continue
@@ -144,6 +145,18 @@ def _other_side(items: Sequence[Item], at: int) -> int:
     closed = side + 1 + one
     ends = closed == len(items) or items[closed].kind in _ENDS
     return closed if ends else 0
+
+
+def _not_there(items: Sequence[Item], at: int) -> int:
+    """Where ", not on the right" ends behind what lies on the left; 0 if it does not begin here."""
+    end = end_of(items, at, _ENDS)
+    part = [item for item in items[at + 1 : end] if item.kind not in ("filler", "determiner")]
+    start = max((n for n in range(at - 1) if items[n].kind in _ENDS), default=-1) + 1
+    sides = {item.value for item in items[start:at] if item.kind == "side"}
+    comma = at > 0 and items[at - 1].kind == "comma"
+    there = [item.kind for item in part] == ["in", "side"] and sides | {part[1].value} == _BOTH
+    named = any(item.kind == "mention" for item in items[start:at])
+    return end if comma and there and named and len(sides) == 1 else 0
 
 
 def _is_of_nothing(items: Sequence[Item], start: int, at: int, end: int) -> bool:
