@@ -60,6 +60,10 @@ def test_the_other_one_of_a_pair(text, concept, side):
     assert read(mirrored(text))[-1] == (concept, MIRROR[side])
 
 
+def test_what_was_removed_is_no_target():
+    assert read("Right nephrectomy; outline the remaining kidney.") == [("kidney", "left")]
+
+
 def test_what_is_left_is_no_left_side():
     assert read("left nephrectomy, mark the kidney that is left") == [("kidney", "right")]
     assert read("right nephrectomy, mark the kidney that is left") == [("kidney", "left")]

@@ -245,6 +245,7 @@ def _is_told(
     finding = any(_is_finding(i, lexicon) for i in part if i.kind in NAMES)
     closed = finding and segment.closed == "colon"  # "proptosis on the left: outline the mass"
     closed |= any(s.closed in _CLOSING for s in segments[at : segments.index(later[0])])
+    closed |= finding and _is_operated(part, lexicon)  # "right nephrectomy; outline the …"
     sided = said_words(part) & {"each", "both", "either", "every"}
     if not sided and all(i.kind not in (*NAMES, "side", "size", "order") for i in part):
         return True  # strange words say nothing of what is asked for
@@ -260,6 +261,16 @@ def _is_told(
     if not (closed or segment.says or skipped or whole or denied):
         return False
     return segment.says or skipped or not (place and finding)
+
+
+def _is_operated(part: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether all that a segment names are states after surgery."""
+    names = [item for item in part if item.kind in NAMES]
+    return all(
+        item.kind == "mention"
+        and lexicon.tree.concept(item.value.forms[0].concept).category == "postoperative"
+        for item in names
+    )
 
 
 def _is_whole(wanted: Item, part: Sequence[Item], lexicon: Lexicon) -> bool:
