@@ -206,7 +206,7 @@ def _length(place: _Place) -> int:
     if text == "right" and item.kind == "side":
         return _no_side(items, at)
     if text == "both" and item.kind == "side":
-        return int(_is_asked_twice(items, at) or _are_two(items, at))
+        return int(_is_asked_twice(items, at) or _are_two(items, at) or _are_told(items, at))
     if text == "another" and words[1:3] in (["one", "for"], ["one", "of"]):
         return 3
     if text == "another" and second == {"for"}:
@@ -429,6 +429,13 @@ def _is_asked_twice(items: Sequence[Item], at: int) -> bool:
     closed = at + 1 == len(items) or items[at + 1].kind in _ENDS
     told = {i.text.lower() for i in items[:at] if i.kind == "side"}
     return asked and closed and {"left", "right"} <= told
+
+
+def _are_told(items: Sequence[Item], at: int) -> bool:
+    """Whether "both the left and the right" begins here."""
+    told = [i for i in items[at + 1 : at + 7] if i.kind not in _FILLING][:3]
+    sides = {item.text.lower().split(" ")[0] for item in told[::2]}
+    return [i.kind for i in told[:2]] == ["side", "and"] and sides == {"left", "right"}
 
 
 def _are_two(items: Sequence[Item], at: int) -> bool:

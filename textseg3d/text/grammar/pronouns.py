@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from textseg3d.text.grammar.asking import SEPARATORS, WORDS, any_named, said_words
+from textseg3d.text.grammar.asking import NAMES, SEPARATORS, WORDS, any_named, said_words
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
 
@@ -66,6 +66,7 @@ def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
     """Reads "the left kidney is gone; outline the right one" as the right kidney."""
     if items[:1] and items[0].text.lower() in ("of", "out of", "among", "from"):
         return items
+    items = _with_ones(items)
     for at in range(1, len(items) - 1):
         side, one = items[at], items[at + 1]
         if side.text.lower() in ("the one", "the ones") and one.kind == "in":
@@ -93,6 +94,23 @@ def other_one(items: list[Item], lexicon: Lexicon) -> list[Item]:
             found += [Item("in", None, "in"), side, _unsided(place)]
         items[at + 1 : at + 2] = found
         return items
+    return items
+
+
+def _with_ones(items: list[Item]) -> list[Item]:
+    """Reads "he drew the left psoas, now I need the right." as "… the right one"."""
+    start = 0
+    for at, item in enumerate(items):
+        if item.kind in SEPARATORS:
+            start = at + 1
+        closed = at + 1 == len(items) or items[at + 1].kind in SEPARATORS
+        if item.kind != "side" or not closed or not any_named(items[:start]):
+            continue
+        clause = items[start:at]
+        definite = bool(clause) and clause[-1].text.lower().split(" ")[-1] == "the"
+        plain = not any(i.kind in (*NAMES, "in", "neg_attr", "exclude", "be") for i in clause)
+        if definite and plain and said_words(clause) & WORDS["verbs"]:
+            return [*items[: at + 1], Item("count", None, "one"), *items[at + 1 :]]
     return items
 
 
