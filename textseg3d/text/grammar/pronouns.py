@@ -53,9 +53,11 @@ def parted(items: Sequence[Item]) -> list[Item]:
 def _is_reason(items: Sequence[Item], at: int, before: Sequence[Item]) -> bool:
     """Whether a reason that names something begins here, behind what is asked for."""
     text = items[at].text.lower()
+    if text not in _REASONS:
+        return False
     start = max((n for n in range(len(before)) if before[n].kind in SEPARATORS), default=-1) + 1
     clause = before[start:]
-    if text not in _REASONS or not (any_named(clause) and said_words(clause) & WORDS["verbs"]):
+    if not (any_named(clause) and said_words(clause) & WORDS["verbs"]):
         return False
     end = next((n for n in range(at, len(items)) if items[n].kind in SEPARATORS), len(items))
     stated = any(item.kind in ("be", "has") for item in items[at:end])
