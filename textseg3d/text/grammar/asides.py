@@ -165,9 +165,16 @@ def _is_number(items: Sequence[Item]) -> bool:
     return bool(items) and items[0].text.isdigit()
 
 
+_EARLIER = frozenset(("previous", "prior", "earlier", "last", "old", "baseline", "comparison"))
+
+
 def _not_then(items: list[Item], at: int) -> None:
-    """Leaves out the "not seen in 2017" of something new."""
+    """Leaves out the "not seen in 2017", or "on the previous study", of something new."""
     behind = items[at + 1 : at + 3]
+    study = behind[0].text.lower().split(" ") if behind else []
+    if study[:1] and study[0] in ("on", "in", "at") and _EARLIER & set(study):
+        blank(items, at, at + 2)
+        return
     year = len(behind) == 2 and behind[0].kind == "in" and behind[1].text[:2] in ("19", "20")
     if year and len(behind[1].text) == 4 and behind[1].text.isdigit():
         blank(items, at, at + 3)

@@ -24,7 +24,7 @@ _ONLY = frozenset(("just", "only", "merely"))
 
 def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, what is told through a whole as what it is."""
-    result = _vessels(list(items), lexicon)
+    result = _described(_vessels(list(items), lexicon), lexicon)
     result = _own_part(_only_part(result, lexicon), lexicon)
     return _not_all(result, lexicon)
 
@@ -57,6 +57,19 @@ def _vessels(items: list[Item], lexicon: Lexicon) -> list[Item]:
             lead = [items[side]] if side is not None else []
             rest = [replace(i, kind="filler", value=None) for i in items[at + 1 : place + 1]]
             return [*items[:at], *lead, found, *rest, *items[place + 1 :]]
+    return items
+
+
+def _described(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "calcified 5 mm nodule" as "5 mm calcified nodule", where that is a name."""
+    for at in range(len(items) - 2):
+        word, size, name = items[at : at + 3]
+        if size.kind != "size" or name.kind != "mention" or " " in word.text:
+            continue
+        one = word.kind == "attr" or (word.kind == "mention" and word.value.forms)
+        found = _mention(name, lexicon, f"{word.text} {name.text}".lower()) if one else None
+        if found is not None:
+            return [*items[:at], size, found, *items[at + 3 :]]
     return items
 
 
