@@ -104,3 +104,18 @@ def test_two_findings_have_a_size_each():
 def test_a_resolution_is_no_size():
     (target,) = parse_prompt("At 1 mm resolution: 12 mm nodule in the right lung").targets
     assert target.size_mm == (12.0, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "concept", "side"),
+    [
+        ("In the left kidney is a 3 cm cyst.", "renal cyst", "left"),
+        ("Calcified 5 mm pulmonary nodule in the left lung", "calcified pulmonary nodule", "left"),
+        ("Right inguinal hernia, not seen on the previous study.", "inguinal hernia", "right"),
+        ("tear of the right peroneus brevis tendon", "tendon tear", "right"),
+    ],
+)
+def test_orders_of_words_in_reports(text, concept, side):
+    prompt = parse_prompt(text)
+    assert prompt.status == "ok"
+    assert [(t.concept, t.side) for t in prompt.targets] == [(concept, side)]

@@ -30,7 +30,7 @@ _REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
 
 def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text with its short ways of saying things spelled out."""
-    items = without_other_sides(items, lexicon)
+    items = without_other_sides(_places_first(items), lexicon)
     result = _named_again(with_both_named(items, lexicon), lexicon)
     result = _alternatives(result, lexicon)
     result = _without_directions(result, lexicon)
@@ -39,6 +39,26 @@ def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _causes(result, lexicon)
     result = _removed(_of_prostate(result, lexicon), lexicon)
     return _each_side(result, lexicon)
+
+
+def _places_first(items: Sequence[Item]) -> list[Item]:
+    """Reads "in the left kidney is a cyst" as "in the left kidney, a cyst"."""
+    result = list(items)
+    opens = True  # a sentence begins here
+    place = False  # it began with "in", and has named one thing since
+    for at, item in enumerate(items):
+        if opens:
+            place = item.kind == "in"
+        elif place and item.kind == "be" and at + 1 < len(items):
+            behind = items[at + 1]
+            told = behind.kind in ("determiner", "size", "count") or behind.text.lower() == "a"
+            if told and any(i.kind == "mention" for i in items[max(0, at - 4) : at]):
+                result[at] = replace(item, kind="comma", text=",", value=None)
+            place = False
+        elif item.kind not in ("filler", "side", "mention", "attr", "in", "determiner"):
+            place = False
+        opens = item.kind in ("stop", "but")
+    return result
 
 
 def _finding(item: Item, lexicon: Lexicon) -> bool:

@@ -24,7 +24,7 @@ _ONLY = frozenset(("just", "only", "merely"))
 
 def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, what is told through a whole as what it is."""
-    result = _described(_vessels(list(items), lexicon), lexicon)
+    result = _tendons(_described(_vessels(list(items), lexicon), lexicon), lexicon)
     result = _own_part(_only_part(result, lexicon), lexicon)
     return _not_all(result, lexicon)
 
@@ -70,6 +70,22 @@ def _described(items: list[Item], lexicon: Lexicon) -> list[Item]:
         found = _mention(name, lexicon, f"{word.text} {name.text}".lower()) if one else None
         if found is not None:
             return [*items[:at], size, found, *items[at + 3 :]]
+    return items
+
+
+def _tendons(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "tear of the peroneus brevis tendon", of a muscle, as a tendon tear there."""
+    for at in range(1, len(items)):
+        muscle = items[at - 1]
+        if items[at].text.lower() not in ("tendon", "tendons") or muscle.kind != "mention":
+            continue
+        if lexicon.tree.concept(muscle.value.forms[0].concept).category != "muscle":
+            continue
+        torn = next((n for n in range(at) if items[n].text.lower() in ("tear", "rupture")), None)
+        found = None if torn is None else _mention(items[torn], lexicon, "tendon tear")
+        if torn is not None and found is not None:
+            items[torn] = found
+            blank(items, at, at + 1)
     return items
 
 
