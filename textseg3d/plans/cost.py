@@ -109,7 +109,7 @@ def image_flops(net: _Net) -> int:
     total += w[0] * net.fine * STEM**3 * v[0]
     total += CUBE * (net.fine + net.channels + net.fine) * net.fine * net.full
     total += (w[2] * v[2] + w[3] * v[3]) * d + net.tokens * (POSITION_FEATURES + d) * d
-    total += net.layers * 2 * net.tokens * d * d + v[2] * d * d
+    total += net.layers * 2 * net.tokens * d * d + 2 * v[2] * d * d
     return 2 * total
 
 

@@ -199,6 +199,16 @@ fourth writer) was run last, at 5ed2237: concepts 90.8 %
 (109), sides 78 of 84, sizes 35 of 37, denials and doubts 8 of 8, one invented. 39 rows of the seven
 were not mended and are left out.
 
+``aj`` to ``am`` (2026-11-23) are prompts of one phrase or sentence, by four writers who saw a
+seventh of the common names each; their sha256 were committed before their only first runs, all at
+4aee394: ``aj`` (99 commands and questions) concepts 100 %, all 62 sides, 27 sizes and 14 denials;
+``ak`` (99 sentences of reports) concepts 97.0 % (96), sides 59 of 61, sizes 37 of 39, denials and
+doubts 12 of 13, one invented; ``al`` (99 descriptions) concepts 97.0 % (96), sides 68 of 69, all 35
+sizes and 15 denials; ``am`` (96 of all kinds) concepts 99.0 % (95), sides 68 of 69, all 32 sizes
+and 15 denials. The grammar of the session before (bd4f293) has the same figures. Together (393):
+concepts 98.2 % (386), sides 257 of 261, sizes 131 of 133, denials and doubts 56 of 57, one
+invented, no opposite side. Three rows were not mended and are left out.
+
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
 On words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
@@ -278,7 +288,7 @@ ROWS: list[dict[str, Any]] = [
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
 TUNED = tuple(f"dev{number}" for number in range(1, 11))
-LATER = ("aa", "ab", "ac", "ad", "ae", "af", "ag", "ah", "ai")
+LATER = tuple(f"a{letter}" for letter in "abcdefghijklm")
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnopqrstuvwxyz", *LATER, *TUNED)
 APART = [split for split in SPLITS if split not in (*"fgopqrstuvwxyz", *LATER, *TUNED)]
 
@@ -329,7 +339,7 @@ def test_accuracy(split: str) -> None:
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
     assert len(sized) >= 0.08 * len(rows)
-    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag", "ai") else 0.15
+    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag", "ai", "aj", "ak") else 0.15
     assert len(denied) >= (few if split not in ("ac", "ad", "ae") else 0.005) * len(rows)
     assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed
