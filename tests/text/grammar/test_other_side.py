@@ -50,6 +50,8 @@ def read(text: str) -> list[tuple[str, str | None]]:
         ),
         # Nothing says which one is meant.
         ("the other kidney", "kidney", None),
+        ("Fracture of the right scaphoid; the scaphoid of the other hand", "scaphoid bone", None),
+        ("Right scaphoid fracture. Outline the scaphoid of the other hand", "scaphoid bone", None),
         ("The tumor is on the left. Outline the other kidney.", "kidney", None),
         ("Solitary right kidney; segment it", "kidney", "right"),
         ("outline all right metatarsals", "metatarsal bones", "right"),

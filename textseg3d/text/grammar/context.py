@@ -21,7 +21,7 @@ from textseg3d.text.grammar.asking import (
     said_words,
     segments_of,
 )
-from textseg3d.text.grammar.counterpart import is_of_a_pair
+from textseg3d.text.grammar.counterpart import is_of_a_pair, last_word
 from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon
 from textseg3d.text.grammar.pronouns import other_one, parted
@@ -389,8 +389,8 @@ def _sides(
         return []
     (side,) = said
     clause = items[max(0, asked[0] - 3) : end_of(items, asked[-1], ("stop",))]
-    if any(item.kind == "side" for item in clause):
-        return []
+    if any(item.kind == "side" or last_word(item) == "other" for item in clause):
+        return []  # "… the scaphoid of the other hand"
     regions = {lexicon.tree.concept(items[at].value.forms[0].concept).region for at in told}
     if not any(lexicon.is_finding(items[at].value) for at in told):
         regions |= {near for pair in _NEAR for near in pair if regions & pair}
