@@ -354,6 +354,7 @@ def _finding(
         side = form.side
     if concept.side_rule in ("unpaired", "midline") or concept.name == "midline shift":
         told = node.words.sides == [side] != ["both"] and not node.containers
+        told |= spot is not None and spot.concept.side_rule == "midline"  # "left half of the pons"
         if not (told and concept.category in _LOCAL):
             side = None  # what is there once takes no side from its place
     checked = refiner.checked(Spot(concept, side, side is not None), node.mention.text)

@@ -22,6 +22,7 @@ from textseg3d.text.grammar.chunks import chunk
 from textseg3d.text.grammar.clauses import without_sound_clauses
 from textseg3d.text.grammar.context import only_asked
 from textseg3d.text.grammar.counterpart import with_counterparts
+from textseg3d.text.grammar.entries import as_named
 from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
@@ -92,7 +93,8 @@ def parse_prompt(
     lexicon = lexicon_of(tree)
     label = _label(text, tree)
     raw = tokenise(text.replace("_", " ") if label is None else text)
-    tokens = without_repetitions(prepare(spelled_out(raw), lexicon), lexicon)
+    tokens = prepare(as_named(spelled_out(raw), lexicon), lexicon)
+    tokens = without_repetitions(tokens, lexicon)
     tokens = without_adverbs(tokens)
     for english in (False, True):  # "amigdala", which is none in English
         spelling = correct(tokens, lexicon, english=english)
