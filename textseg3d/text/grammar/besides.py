@@ -230,7 +230,7 @@ def _length(place: _Place) -> int:
         return 3 if _are_counted(items, at) or _is_weighting(items, at) else 0
     if item.kind == "unc_pre":
         return int(_is_polite(words))
-    if text == "everything" and second == {"else"}:
+    if text == "everything" and second in ({"else"}, {"around"}):
         return 2 if _named(items[:at]) else 0
     if at == 0 and _prepares(place):
         return place.end

@@ -17,6 +17,8 @@ _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "rig
 _SIDES |= {"both": "both", "bilateral": "both"}
 _AND = frozenset(("and", "&", "+"))
 _AREAS = ("region", "joint")
+_ANYWHERE = frozenset(("cyst", "mass", "nodule", "lesion", "stone", "fracture", "metastasis"))
+_ANYWHERE |= {"abscess", "tumor", "calcification", "hemorrhage", "hematoma", "fluid collection"}
 _LONGEST = 5  # words of a part
 
 Piece = list[Token]
@@ -168,13 +170,23 @@ def _name(part: str, whole: Match, lexicon: Lexicon, only: bool) -> str | None:
         made = tree.concept(forms[0].concept)
         if own is None or own.category == "region" or _narrows(made, own, lexicon):
             return name
-        if own.kind == "anatomy" and (own.region != concept.region or (only and made is own)):
-            return name
+        elsewhere = own.region != concept.region and bool(lexicon.get(name))
+        if own.kind == "anatomy" and (elsewhere or (only and made is own)):
+            return name  # the cortex of a kidney, which alone is the brain's
     if vertebra and own is not None and (part == "body" or _is_of(own, "vertebrae", lexicon)):
         return f"{part} of {whole.surface}"
-    if own is not None and own.kind == "finding" and concept.category not in _AREAS:
+    if own is not None and own.kind == "finding" and _may_hold(concept, own, lexicon):
         return f"{part} in {whole.surface}"
     return None
+
+
+def _may_hold(concept: Concept, finding: Concept, lexicon: Lexicon) -> bool:
+    """Whether a finding can lie in a structure, as far as the tree says."""
+    places = [lexicon.tree.concept(name) for name in finding.containers]
+    inside = any(concept is p or _is_of(p, concept.name, lexicon) for p in places)
+    inside |= any(_is_of(concept, p.name, lexicon) for p in places)
+    anywhere = not places or finding.name in _ANYWHERE
+    return concept.category not in _AREAS and (inside or anywhere)
 
 
 def _narrows(made: Concept, own: Concept, lexicon: Lexicon) -> bool:

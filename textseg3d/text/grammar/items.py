@@ -105,7 +105,9 @@ def shared_heads(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result: list[Item] = []
     at = 0
     while at < len(items):
-        end = _head_behind(items, at, lexicon) if _shares(items[at], lexicon) else None
+        told = at > 0 and items[at - 1].kind == "be"  # "is shrunken and the right kidney normal"
+        shares = not told and _shares(items[at], lexicon)
+        end = _head_behind(items, at, lexicon) if shares else None
         shared = _spelled_out(items[at:end], result, lexicon) if end is not None else None
         if shared is None or end is None:
             result.append(items[at])
@@ -227,7 +229,7 @@ def _head_behind(items: Sequence[Item], at: int, lexicon: Lexicon) -> int | None
         if item.kind == "mention" and not (shares and joined and _joins_next(items, place)):
             first, _, rest = unsided(item.value.surface).partition(" ")
             return place + 1 if joined and rest and first else None
-        if item.kind not in ("and", "or", "comma", "side", "determiner") and not shares:
+        if not _is_apart(item) and not shares:
             return None
         joined |= item.kind in ("and", "or", "comma")
     return None
@@ -268,8 +270,13 @@ def _of_kind(forms: Sequence[Form], lexicon: Lexicon) -> bool:
 
 
 def _members(group: Sequence[Item]) -> list[Item]:
-    apart = ("and", "or", "comma", "side", "determiner")
-    return [item for item in group[:-1] if item.kind not in apart]
+    return [item for item in group[:-1] if not _is_apart(item)]
+
+
+def _is_apart(item: Item) -> bool:
+    """Whether an item stands between members: "the medial and the lateral meniscus"."""
+    article = item.kind == "filler" and item.text.lower() == "the"
+    return article or item.kind in ("and", "or", "comma", "side", "determiner")
 
 
 def _with_head(

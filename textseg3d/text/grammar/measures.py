@@ -36,6 +36,9 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
     for at, item in enumerate(result):
         if item.kind != "size":
             continue
+        following = result[at + 1] if at + 1 < len(result) else item
+        if following.kind == "near" and following.text.lower() == "across":  # "31 mm across"
+            result[at + 1] = replace(following, kind="filler", value=None)
         whole = _hanging(result, at)
         if whole is not None:
             for place in range(whole, at):

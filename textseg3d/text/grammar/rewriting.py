@@ -23,6 +23,7 @@ _QUALIFYING = frozenset(("filler", "determiner", "side", "attr", "size", "count"
 _TOWARDS = frozenset(("to", "towards", "toward"))
 _ABSENT = frozenset(("absent", "missing", "removed"))
 _LATER = frozenset(("after", "following", "status post", "post", "s / p"))
+_PLACES = frozenset(("where", "which", "what", "how"))
 _THIRDS = ("apex", "base")
 _REPEATED = frozenset(("comma", "and", "but", "colon", "filler", "unknown", "be", "determiner"))
 _REPEATED |= {"side", "size", "count", "in", "attr", "tail", "mention"}
@@ -42,21 +43,27 @@ def said_in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
 
 
 def _places_first(items: Sequence[Item]) -> list[Item]:
-    """Reads "in the left kidney is a cyst" as "in the left kidney, a cyst"."""
+    """Reads "in the left kidney is a cyst" as "in the left kidney, a cyst".
+
+    So is "Where in the left kidney is the cyst?".
+    """
     result = list(items)
     opens = True  # a sentence begins here
-    place = False  # it began with "in", and has named one thing since
+    asked = place = False  # it began with "where", with "in"; it has named one thing since
     for at, item in enumerate(items):
-        if opens:
+        if opens or (asked and not place):
+            question = item.text.lower().split(" ")[0] in _PLACES and item.kind == "question"
             place = item.kind == "in"
+            asked = (opens and question) or (asked and item.kind in ("filler", "tail", "in"))
         elif place and item.kind == "be" and at + 1 < len(items):
             behind = items[at + 1]
             told = behind.kind in ("determiner", "size", "count") or behind.text.lower() == "a"
+            told |= asked and behind.kind in ("filler", "mention", "generic", "tail")
             if told and any(i.kind == "mention" for i in items[max(0, at - 4) : at]):
                 result[at] = replace(item, kind="comma", text=",", value=None)
-            place = False
+            place = asked = False
         elif item.kind not in ("filler", "side", "mention", "attr", "in", "determiner"):
-            place = False
+            place = asked = False
         opens = item.kind in ("stop", "but")
     return result
 

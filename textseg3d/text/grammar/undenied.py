@@ -20,6 +20,7 @@ _CORRECTING = frozenset(("sorry", "no wait", "wait", "scratch that", "correction
 _SOUND = frozenset(("normal", "healthy", "intact", "unremarkable", "clear"))
 _AFFIRMING = frozenset(("positive for", "presence of", "new", "persistent", "persisting"))
 _AFFIRMING |= {"increasing", "worsening", "progressive", "residual", "positive"}
+_ABLE = frozenset(("can", "could", "may"))
 _BOTH = {"left", "right"}
 _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "do not", "don't")
 
@@ -42,6 +43,8 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[at] = replace(item, kind="filler", value=None)  # "I still lack the parotid"
         if item.text.lower() == "broken" and at and items[at - 1].kind == "be":
             result[at] = replace(item, kind="filler")  # "the left scapula looks broken"
+        if item.kind == "unc_pre" and _is_ruled_out(items, at):
+            result[at] = replace(item, kind="neg_pre")
         if item.text.lower() in _CORRECTING and _cuts(items, at) and _named(items[:at]):
             blank(result, 0, at + 1)  # "left kidney, sorry, right kidney"
         if not item.kind.startswith("neg_"):
@@ -66,6 +69,15 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         ):
             result[at] = replace(item, kind="filler", value=None)
     return result
+
+
+def _is_ruled_out(items: Sequence[Item], at: int) -> bool:
+    """Whether somebody tells that a finding is ruled out: "we can rule out a fracture"."""
+    said = [item.text.lower() for item in items[max(0, at - 2) : at]]
+    told = len(said) == 2 and said[0] in ("we", "i", "you", "one") and said[1] in _ABLE
+    asked = end_of(items, at, ("question_mark", "stop"))
+    asks = asked < len(items) and items[asked].kind == "question_mark"
+    return told and not asks and items[at].text.lower().startswith(("rule out", "exclude"))
 
 
 def _spelled_out(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
