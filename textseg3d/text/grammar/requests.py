@@ -10,6 +10,7 @@ from textseg3d.text.grammar.examination import without_examination
 from textseg3d.text.grammar.items import CLAUSE_ENDS, Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.predicates import as_findings
+from textseg3d.text.grammar.twoplaces import with_both_places
 from textseg3d.text.grammar.undenied import without_denials
 from textseg3d.text.grammar.wholes import through_wholes
 
@@ -58,7 +59,8 @@ _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forg
 
 def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items of a text, those of a request that ask for nothing made fillers."""
-    result = without_denials(as_statements(as_findings(items, lexicon)), lexicon)
+    items = as_findings(with_both_places(items, lexicon), lexicon)
+    result = without_denials(as_statements(items), lexicon)
     result = without_besides(result, lexicon)
     result = _before_a_procedure(_imperative(without_examination(result, lexicon), lexicon))
     result = _listed_organs(result)

@@ -1,0 +1,98 @@
+"""What is told of two structures, or of one on either side, in one sentence."""
+
+from itertools import product
+
+import pytest
+
+from textseg3d.text.grammar import parse_prompt
+
+# structure and finding there, the other structure and finding there
+PAIRS = [
+    (
+        ("left kidney", "cyst", "renal cyst", "left"),
+        ("right kidney", "cyst", "renal cyst", "right"),
+    ),
+    (
+        ("right lung", "mass", "pulmonary mass", "right"),
+        ("left lung", "mass", "pulmonary mass", "left"),
+    ),
+    (
+        ("left ovary", "cyst", "ovarian cyst", "left"),
+        ("right ovary", "cyst", "ovarian cyst", "right"),
+    ),
+    (("liver", "cyst", "hepatic cyst", None), ("spleen", "cyst", "splenic cyst", None)),
+    (("pancreas", "lesion", "pancreatic lesion", None), ("liver", "lesion", "liver lesion", None)),
+    (
+        ("bladder", "stone", "bladder stone", None),
+        ("left ureter", "stone", "ureteral stone", "left"),
+    ),
+]
+ONLY_THE_FIRST = [
+    "Compared with the {b}, the {a} contains a {f}.",
+    "Unlike the {b}, the {a} has a {f}.",
+    "The {a}, unlike the {b}, contains a {f}.",
+    "In contrast to the {b}, the {a} shows a {f}.",
+    "There is a {f} in the {a}; none in the {b}.",
+    "There is a {f} in the {a} and none in the {b}.",
+    "The {a} has a {f}, the {b} has none.",
+    "The {a} has a {f}, the {b} does not.",
+    "The {b} looks fine but the {a} has a {f}.",
+    "a {f} not in the {b} but in the {a}",
+    "a {f} in the {a} but not in the {b}",
+    "The {f} in the {a}, which spares the {b}",
+    "Does the {a} contain a {f}? The {b} is clear.",
+    "There was a {f} in the {b}; now there is a {f} in the {a}",
+    "The {f} in the {a} is new, that in the {b} has disappeared",
+    "The {b} has no {f}, the {a} has one.",
+    "No {f} in the {b} but one in the {a}",
+    "No {f} in the {b}, but there is one in the {a}",
+    "no {f} in the {b}, {f} in the {a}",
+    "The {b} is free of any {f}, the {a} contains one {f}.",
+]
+
+
+@pytest.mark.parametrize("text", ONLY_THE_FIRST)
+def test_only_one_of_two_has_the_finding(text: str) -> None:
+    for (a, finding, name, side), (b, _, _, _) in PAIRS:
+        said = text.format(a=a, b=b, f=finding)
+        parsed = parse_prompt(said)
+        found = [(target.concept, target.side) for target in parsed.targets]
+        assert (parsed.status, found) == ("ok", [(name, side)]), said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The {a} has a {f} and the {b} has a {f}.",
+        "{f} in the {a}, larger {f} in the {b}",
+        "A {f} is seen in the {a} and a {f} in the {b}.",
+        "{a}: {f}; {b}: {f}",
+    ],
+)
+def test_both_have_it(text: str) -> None:
+    for (a, finding, name, side), (b, _, other, opposite) in PAIRS:
+        parsed = parse_prompt(text.format(a=a, b=b, f=finding))
+        found = {(target.concept, target.side) for target in parsed.targets}
+        told = {(name, side), (other, opposite)}
+        assert found in (told, {(name, "both")} if name == other else told), (text, a, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        (text, side)
+        for text, side in product(
+            (
+                "cyst in the {s} kidney, stone in the {o}",
+                "cyst in the {s} kidney and stone in the {o} one",
+                "the {s} kidney has a cyst and the {o} has a stone",
+                "the {s} kidney has a cyst, the {o} a stone",
+            ),
+            ("left", "right"),
+        )
+    ],
+)
+def test_the_structure_is_named_once(text: str, side: str) -> None:
+    other = {"left": "right", "right": "left"}[side]
+    found = [(t.concept, t.side) for t in parse_prompt(text.format(s=side, o=other)).targets]
+    assert found == [("renal cyst", side), ("kidney stone", other)]
