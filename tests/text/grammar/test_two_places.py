@@ -96,3 +96,25 @@ def test_the_structure_is_named_once(text: str, side: str) -> None:
     other = {"left": "right", "right": "left"}[side]
     found = [(t.concept, t.side) for t in parse_prompt(text.format(s=side, o=other)).targets]
     assert found == [("renal cyst", side), ("kidney stone", other)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("The cyst in the left kidney is 12 mm, the stone is 4 mm.", [12.0, 4.0]),
+        ("cyst in the left kidney, long axis 12 mm, short axis 8 mm", [12.0]),
+        ("lymph node long axis 12 mm short axis 8 mm", [12.0]),
+        ("lymph node, short axis 8 mm", [8.0]),
+        ("The cyst decreased by 3 mm to 12 mm", [12.0]),
+        ("Cyst in the left kidney, now 12 mm (9 mm last year)", [12.0]),
+        ("the cyst, 31 mm across, in the right kidney", [31.0]),
+    ],
+)
+def test_whose_size_it_is(text: str, sizes: list[float]) -> None:
+    found = [target.size_mm for target in parse_prompt(text).targets]
+    assert found == [(size, size) for size in sizes]
+
+
+@pytest.mark.parametrize("text", ["spinal cord from T4 to T8", "the aorta from T12 to L4"])
+def test_how_far_a_structure_is_wanted_is_no_vertebra(text: str) -> None:
+    assert [t.concept for t in parse_prompt(text).targets] in (["spinal cord"], ["aorta"])

@@ -133,7 +133,8 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     following = [token.norm for token in tokens[end : end + 8]] + [""] * 2
     if following[0] in _COMPARED and following[1] in ("than", "compared", "since"):
         return True  # "2 mm larger than in 2020"
-    if before[-1:] == ["by"] and changed_before(tokens, start):
+    once = sum(token.kind == "number" for token in tokens[start:end]) == 1  # no "by 3 to 12 mm"
+    if before[-1:] == ["by"] and changed_before(tokens, start) and once:
         return True  # "increased by 3 mm"
     if before[-1:] == ["from"] or tokens[start].norm == "from":
         span = tokens[max(0, start - 10) : start]
@@ -150,6 +151,8 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     if following[0] in ("before", "previously", "then") and _TODAY & now:
         return True  # "26 mm now and 22 mm before"
     was = tokens[start - 1].norm in ("was", "were") if start else False
+    if was and following[0] in ("before", "previously", "earlier", "originally", "initially"):
+        return True  # "12 mm, which was 9 mm before"
     if was and _TODAY & now:
         return True  # "31 mm today and was 24 mm in March"
     if following[0] == "in" and _date(following[1:]) and not _TODAY.isdisjoint(following[3:]):
@@ -157,6 +160,8 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     inside = at >= 0 and tokens[start - 1].norm in ("(", ",", ";")
     if inside and following[0] in ("previously", "before", "formerly", "prior", "earlier"):
         return True
+    if inside and following[:2] in (["last", "year"], ["last", "month"], ["last", "week"]):
+        return True  # "now 12 mm (9 mm last year)"
     if not _dated(following):
         return False
     words = [token.norm for token in tokens[end:]]  # "6 mm on 3 May, now 4 mm"

@@ -17,6 +17,7 @@ _MEASURES |= {"axis", "circumference", "size"}
 _WORDS = frozenset(("unknown", "filler", "determiner", "attr", "order", "tail"))
 _LINKING = frozenset(("filler", "determiner", "unknown"))
 _PARTS = frozenset(("wall", "rim", "septum", "septal", "septation", "cap", "cortical"))
+_SHORTER = ("short axis", "shortest axis", "minor axis", "short-axis")
 _REACH = 6
 _DISTANT = frozenset(("above", "below", "from", "away from", "distal to", "proximal to"))
 _DISTANT |= {"superior to", "inferior to", "caudal to", "cranial to", "anterior to"}
@@ -51,9 +52,23 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
             or _apart(result, at)
             or _of_margin(result, at)
             or _of_place(result, at)
+            or _across(result, at)
         ):
             result[at] = replace(item, kind="filler", value=None)
     return result
+
+
+def _across(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is the shorter one of two: "long axis 12 mm, short axis 8 mm"."""
+    before = items[at - 1].text.lower() if at else ""
+    behind = items[at + 1].text.lower() if at + 1 < len(items) else ""
+    if not any(word in before or behind == f"in {word}" for word in _SHORTER):
+        return False
+    kinds = [item.kind for item in items]
+    names = [n for n, kind in enumerate(kinds) if kind in ("mention", "generic", "stop")]
+    start = max((n for n in names if n < at), default=0)
+    end = min((n for n in names if n > at), default=len(items))
+    return "size" in kinds[start:at] or "size" in kinds[at + 1 : end]
 
 
 def _measure(item: Item) -> bool:
@@ -98,7 +113,7 @@ def _of_change(items: Sequence[Item], at: int) -> bool:
     before, behind = items[max(0, at - 2) : at], items[at + 1 : at + 3]
     if before and before[-1].text.lower().split(" ")[-1] == "by":
         verb = (before[-1].text.lower().split(" ")[:-1] or [before[0].text.lower()])[-1]
-        return verb.endswith("ed") and verb not in _MEASURED
+        return verb.endswith("ed") and verb not in _MEASURED and " to " not in items[at].text
     if not before or before[-1].kind not in ("with", "has") or not behind:
         return False
     noun = behind[0].text.lower()

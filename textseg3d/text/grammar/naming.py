@@ -10,6 +10,7 @@ from textseg3d.text.grammar.items import Item, end_of
 _ENDS = ("comma", "but", "stop", "colon", "question_mark")
 _NAMES = ("mention", "generic", "tail")
 _IT_IS = (["it", "is", "a"], ["it", "is", "an"], ["this", "is", "a"], ["this", "is", "an"])
+_BACK = frozenset(("it", "its", "this", "they", "size", "diameter", "measurement", "dimensions"))
 _PROVED = (["proved", "to", "be"], ["turned", "out", "to"], ["proves", "to", "be"])
 
 
@@ -24,7 +25,7 @@ def _words(items: Sequence[Item]) -> list[str]:
 def _goes_on(items: Sequence[Item], at: int) -> bool:
     """Whether "It measures 7 mm." begins here: a size of what was named before."""
     part = items[at : end_of(items, at, ("stop", "but", "question_mark"))]
-    back = bool(part) and part[0].text.lower().split(" ")[0] in ("it", "its", "this", "they")
+    back = bool(part) and part[0].text.lower().split(" ")[0] in _BACK
     return back and any(item.kind == "size" for item in part) and not _named(part)
 
 

@@ -242,8 +242,9 @@ def _read(tokens: Sequence[Token], start: int) -> Quantity | None:
     sizes.reverse()
     if comparison in (None, "~", "between"):
         comparison = reader.table("after") or comparison
-    if comparison == "between" and joined == "-" and changed_before(tokens, start):
-        sizes = sizes[-1:]  # "increased from 8 mm to 12 mm"
+    by = comparison is None and start > 0 and tokens[start - 1].norm == "by"
+    if (comparison == "between" or by) and joined == "-" and changed_before(tokens, start):
+        sizes = sizes[-1:]  # "increased from 8 mm to 12 mm", "by 3 mm to 12 mm"
     bounds = _bounds(sizes, joined, comparison)
     extents = tuple(sizes) if joined == "x" and last[0] == "mm" else ()
     return Quantity(start, reader.at, last[0], bounds, extents)

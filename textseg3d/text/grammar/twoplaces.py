@@ -33,7 +33,7 @@ def with_both_places(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     if {"left", "right"} <= sides:
         result = _in_full(_one_of_two(_without_comparisons(result, lexicon)), lexicon)
     elif sum(_is_structure(item, lexicon) for item in items) < 2:
-        return items
+        return _told_apart(items, lexicon)
     else:
         result = _one_of_two(_without_comparisons(items, lexicon))
     result = _one_of_these(_without_none(_spared(_now(result)), lexicon), lexicon)
@@ -228,6 +228,7 @@ def _told_apart(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         elsewhere = item.kind == "comma" and _denies(before)
         elsewhere = elsewhere and _lies_elsewhere(items[at + 1 :], lexicon)
         says = _says(after, lexicon) and any(i.kind in _VERBS for i in before)
+        says |= _is_sized(before, lexicon) and _is_sized(after, lexicon)
         sides = item.kind != "and" and _are_of_two_sides(before, after, lexicon)
         if item.kind == "question_mark":
             result += [Item("stop", None, ".")] * _says(after, lexicon)
@@ -242,6 +243,12 @@ def _says(items: Sequence[Item], lexicon: Lexicon) -> bool:
     at = _behind(items, 0, ("filler", "determiner", "side")) if items else 0
     named = at + 1 < len(items) and _is_structure(items[at], lexicon)
     return named and items[at + 1].kind in _VERBS
+
+
+def _is_sized(items: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a clause is a finding and its size: "the stone is 4 mm"."""
+    sized = any(item.kind == "size" for item in items) and any(i.kind == "be" for i in items)
+    return sized and any(_finds(item, lexicon) for item in items)
 
 
 def _are_of_two_sides(before: Sequence[Item], after: Sequence[Item], lexicon: Lexicon) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from textseg3d.text.grammar.items import Item, blank, end_of
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.knowledge import Target
 
 _ENDS = ("comma", "but", "stop", "colon", "question_mark")
 _LINKS = frozenset(("that", "which", "supplies", "supplying", "feeds", "feeding", "drains"))
@@ -26,7 +27,36 @@ def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, what is told through a whole as what it is."""
     result = _tendons(_described(_vessels(list(items), lexicon), lexicon), lexicon)
     result = _own_part(_only_part(result, lexicon), lexicon)
-    return _not_all(result, lexicon)
+    return _not_all(_without_extents(result, lexicon), lexicon)
+
+
+def _without_extents(items: list[Item], lexicon: Lexicon) -> list[Item]:
+    """The items without "from T4 to T8" behind a structure that runs along the spine."""
+    for at in range(1, len(items) - 1):
+        if items[at].text.lower() != "from" or not _is_along(items[at - 1], lexicon):
+            continue
+        end = at + 1
+        while end < len(items) and (_level(items[end], lexicon) or items[end].kind == "and"):
+            end += 1
+        if sum(_level(item, lexicon) for item in items[at:end]) > 1:
+            blank(items, at, end)
+    return items
+
+
+def _is_along(item: Item, lexicon: Lexicon) -> bool:
+    if item.kind != "mention" or lexicon.is_finding(item.value) or _level(item, lexicon):
+        return False
+    concept = lexicon.tree.concept(item.value.forms[0].concept)
+    return concept.category != "region" and concept.name not in ("spine", "ribs")
+
+
+def _level(item: Item, lexicon: Lexicon) -> bool:
+    """Whether an item is a vertebra, or vertebrae."""
+    if item.kind != "mention" or lexicon.is_finding(item.value):
+        return False
+    name = item.value.forms[0].concept
+    ancestors = lexicon.tree.ancestors(Target(name, None))
+    return name == "vertebrae" or any(target.concept == "vertebrae" for target in ancestors)
 
 
 def _mention(item: Item, lexicon: Lexicon, name: str) -> Item | None:
