@@ -119,3 +119,36 @@ def test_orders_of_words_in_reports(text, concept, side):
     prompt = parse_prompt(text)
     assert prompt.status == "ok"
     assert [(t.concept, t.side) for t in prompt.targets] == [(concept, side)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a non-calcified nodule in the right lung",
+        "noncalcified nodule in the right lung",
+        "uncalcified nodule in the right lung",
+        "a nodule in the right lung not seen before",
+        "a nodule in the right lung that was not there last year",
+        "the right lung is normal but for a nodule",
+        "nodule rather than mass in the right lung",
+        "there is no mass in the right lung, only a nodule",
+    ],
+)
+def test_what_denies_nothing_of_the_finding(text: str) -> None:
+    parsed = parse_prompt(text)
+    assert parsed.status == "ok"
+    assert [(t.concept, t.side) for t in parsed.targets] == [("pulmonary nodule", "right")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the left kidney is negative for stones",
+        "nobody found a stone in the left kidney",
+        "stone absent in the left kidney",
+    ],
+)
+def test_denials_in_other_words(text: str) -> None:
+    parsed = parse_prompt(text)
+    assert parsed.status == "negated"
+    assert [(t.concept, t.side) for t in parsed.negated] == [("kidney stone", "left")]

@@ -118,3 +118,18 @@ def test_whose_size_it_is(text: str, sizes: list[float]) -> None:
 @pytest.mark.parametrize("text", ["spinal cord from T4 to T8", "the aorta from T12 to L4"])
 def test_how_far_a_structure_is_wanted_is_no_vertebra(text: str) -> None:
     assert [t.concept for t in parse_prompt(text).targets] in (["spinal cord"], ["aorta"])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("the left kidney in red and the right adrenal gland in green", 2),
+        ("both the left kidney and the spleen", 2),
+        ("the left kidney and the neighbouring spleen", 2),
+        ("In addition to the left kidney, segment the spleen.", 2),
+        ("Start with the left kidney, then do the spleen.", 2),
+        ("the right femur, the left hip bone", 2),
+    ],
+)
+def test_two_that_are_asked_for(text: str, wanted: int) -> None:
+    assert len({target.concept for target in parse_prompt(text).targets}) == wanted

@@ -39,6 +39,8 @@ def within_areas(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         plain = all(i.kind in kinds and i.text not in _PARTED for i in between)
         if side is None or not plain or not _lies_in(items[part], items[area], lexicon):
             continue
+        if part < area and part and items[part - 1].kind == "side":
+            continue  # "right femur, left hip bone"
         if any(i.kind == "side" for i in items[max(0, part - 2) : part]) and area < part - 1:
             continue
         start = area - 1 if items[area - 1].kind == "side" else area

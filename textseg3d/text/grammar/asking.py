@@ -92,7 +92,7 @@ def _asks(items: Sequence[Item]) -> bool:
     barred = WORDS["not_asking"] - {"has", "had"} if modal else WORDS["not_asking"]
     if said.startswith(("thank you for", "thanks for", "many thanks for")):
         return False
-    if said.startswith(_RELATIVE):
+    if said.startswith((*_RELATIVE, "start with ", "begin with ")):
         return True
     if fore & barred or fore == {"trace"}:  # "trace ascites"
         return False

@@ -14,6 +14,7 @@ _VERTEBRA = re.compile(r"[ctl](\d{1,2})")
 _UNITS = ("mm", "cm", "x", "-", "ml")
 _WANTING = ("need", "want", "would", "am", "have", "only", "require", "wish", "like")
 _ON_BOTH = ("bihilar", "bifrontal", "bitemporal", "biparietal", "bioccipital")
+_BEING = frozenset(("is", "are", "was", "were", "be", "being", "and", "or", "the", "congenitally"))
 _CONTRACTED = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
@@ -36,6 +37,10 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             kept += [token._replace(norm=verb), token._replace(norm="not")]
         elif token.norm == "_" or _is_silent(before, token, after):
             continue
+        elif token.norm == "uncalcified":
+            kept += [token._replace(norm=word, raw=word) for word in ("non", "calcified")]
+        elif token.norm == "absent" and _is_told(before, after):
+            kept += [token._replace(norm="not"), token._replace(norm="seen")]
         elif _next_level(kept, before, token):
             level = kept[-2 if kept[-1].norm == "/" else -1].norm[0]
             kept.append(token._replace(kind="word", norm=level + token.norm))
@@ -47,6 +52,12 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
         else:
             kept.append(token)
     return kept
+
+
+def _is_told(before: Token | None, after: Token | None) -> bool:
+    """Whether "absent" tells of the name before it: "cyst absent in the left kidney"."""
+    told = before is not None and before.kind == "word" and before.norm not in _BEING
+    return told and after is not None and after.norm in ("in", "on", "from")
 
 
 def _speaks(before: Token | None, token: Token, after: Token | None) -> bool:

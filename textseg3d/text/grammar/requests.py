@@ -54,6 +54,10 @@ _EYES = {"OD": "right", "OS": "left", "OU": "both"}
 _MEASURES = frozenset(("displacement", "depression", "separation", "diastasis", "distraction"))
 _MEASURES |= {"retropulsion", "subsidence", "thickness", "depth", "length", "widening", "gap"}
 _PARTS_OF_ARTERIES = tuple(f"{letter}{n}" for letter in "vmap" for n in range(1, 5))
+_COLORS = frozenset(
+    ("red", "green", "blue", "yellow", "orange", "purple", "pink", "cyan", "magenta")
+)
+_COLORS |= {"brown", "gray", "grey", "violet", "turquoise", "gold"}
 _SKIPPED = ("ignore", "skip", "disregard", "forget", "omit", "never mind", "forget about")
 
 
@@ -68,7 +72,7 @@ def asked_for(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _set_aside(result)
     result = _missing(result)
     result = _purposes(result, lexicon)
-    result = _masks(result)
+    result = _in_colors(_masks(result))
     result = _technique(result)
     result = _eyes(result, lexicon)
     result = _measured(_repeated_heads(result, lexicon))
@@ -245,6 +249,14 @@ def _purposes(items: list[Item], lexicon: Lexicon) -> list[Item]:
         ):
             blank(items, at + 1, place + 1)
             findings.discard(place)
+    return items
+
+
+def _in_colors(items: list[Item]) -> list[Item]:
+    """Leaves out how a mask is to be drawn: "the left kidney in red"."""
+    for at in range(1, len(items)):
+        if items[at].text.lower() in _COLORS and items[at - 1].text.lower() == "in":
+            blank(items, at - 1, at + 1)
     return items
 
 

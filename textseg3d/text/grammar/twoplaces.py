@@ -22,12 +22,14 @@ _BREAKS = ("comma", "and", "but", "stop")
 _LEADING = ("filler", "in", "determiner")
 _FINE = frozenset(("fine", "ok", "okay", "good", "alright"))
 _NONE = frozenset(("none", "nothing", "not", "absent", "normal"))
+_BEFORE = frozenset(("before", "previously", "last", "earlier", "then", "initially"))
 _VERBS = ("has", "be")
 
 
 def with_both_places(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items; what is told of two sides or two structures is told in full."""
-    items = _sound(items)
+    items = _both_of_two(_besides(_exceptions(_not_before(_sound(items)))), lexicon)
+    items = _its_place(items, lexicon)
     result = [part for item in items for part in _side_and_name(item, lexicon)]
     sides = {item.value for item in result if item.kind == "side"}
     if {"left", "right"} <= sides:
@@ -109,6 +111,93 @@ def _sound(items: Sequence[Item]) -> list[Item]:
         if items[at - 1].kind == "be" and items[at].text.lower() in _FINE:
             result[at] = Item("attr", ("extent", "normal"), "normal")
     return result
+
+
+def _not_before(items: Sequence[Item]) -> list[Item]:
+    """The items without "not seen before" and "was not there last year", which deny nothing."""
+    result = list(items)
+    for at, item in enumerate(items[:-1]):
+        then = items[at + 1].text.lower().split(" ")[0] in _BEFORE
+        if item.kind == "neg_post" and item.text.lower().startswith("not ") and then:
+            be = at - 1 if at and items[at - 1].kind == "be" else at
+            blank(result, be, _behind(items, at + 1, ("filler", "unknown", "in")))
+    return result
+
+
+def _exceptions(items: Sequence[Item]) -> list[Item]:
+    """Reads "is normal but for a cyst" as "is normal except for a cyst"."""
+    result: list[Item] = []
+    for item in items:
+        verb, _, cue = item.text.partition(" ")
+        if item.kind == "neg_pre" and cue.lower() == "negative for":
+            result.append(Item("be", None, verb))
+            item = replace(item, text=cue)
+        result.append(item)
+    items = list(result)
+    for at in range(len(items) - 1):
+        if items[at].kind == "but" and items[at + 1].text.lower() == "for":
+            result[at : at + 2] = [Item("exclude", None, "except for"), Item("filler", None, "")]
+    return result
+
+
+def _besides(items: Sequence[Item]) -> list[Item]:
+    """Reads "in addition to the kidney, the spleen" and "the neighbouring spleen" as a list."""
+    result = list(items)
+    if items and items[0].text.lower() == "in addition to":
+        end = end_of(items, 0, ("comma", "stop"))
+        result[0] = Item("filler", None, "outline")
+        if end < len(items) and items[end].kind == "comma":
+            result[end] = Item("and", None, "and")
+    for at in range(2, len(items) - 1):
+        beside = items[at].kind == "near" and items[at].text.lower().startswith("neighbo")
+        if beside and items[at - 2].kind == "and" and items[at + 1].kind in ("mention", "side"):
+            blank(result, at, at + 1)
+    return result
+
+
+def _both_of_two(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "both the left kidney and the spleen", two structures, as a list of them."""
+    result = list(items)
+    for at, item in enumerate(items):
+        if item.kind != "side" or item.text.lower() != "both":
+            continue
+        first = _behind(items, at + 1, ("filler", "side"))
+        joined = first + 1 < len(items) and items[first + 1].kind == "and"
+        other = _behind(items, first + 2, ("filler", "side")) if joined else first
+        pair = [items[n] for n in (first, other) if _is_structure(items[n], lexicon)]
+        pair = [i for i in pair if i.value.forms[0].source != "plural"]  # "both upper lobes and"
+        if joined and len({i.value.forms[0].concept for i in pair}) == 2:
+            blank(result, at, at + 1)
+    return result
+
+
+def _its_place(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Gives a finding the place that is told with another one, which is not there.
+
+    "A cyst rather than a stone in the left kidney", "no stone in the left kidney, only a cyst".
+    """
+    result: list[Item] = []
+    for at, item in enumerate(items):
+        end = _behind(items, at + 1, ("filler", "determiner", "attr", "size"))
+        rather = item.text.lower() in ("rather than", "instead of")
+        rather = rather and bool(result) and _finds(result[-1], lexicon)
+        if rather and _found_in(items, end, lexicon):
+            return [*result, *items[end + 1 :]]
+        result.append(item)
+        only = item.kind in ("comma", "but") and items[at + 1 : at + 2] != []
+        if not only or items[at + 1].text.lower().split(" ")[0] not in ("only", "just", "merely"):
+            continue
+        start = next((n for n in range(at) if _found_in(items, n, lexicon)), None)
+        alone = end + 1 == len(items) or items[end + 1].kind in ("stop", "comma")
+        if start is not None and _denies(items[:at]) and _finds(items[end], lexicon) and alone:
+            return [*result, *items[at + 1 : end + 1], *items[start + 1 : at], *items[end + 1 :]]
+    return result
+
+
+def _found_in(items: Sequence[Item], at: int, lexicon: Lexicon) -> bool:
+    """Whether a finding with its place stands here."""
+    placed = items[at + 1 : at + 2] != [] and items[at + 1].kind == "in"
+    return placed and _finds(items[at], lexicon)
 
 
 def _without_comparisons(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:

@@ -27,7 +27,7 @@ _TRIED = ("can't", "cannot", "can not", "couldn't", "could not", "unable to", "d
 
 def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, the cues of denial that hold for nothing that is asked for made fillers."""
-    items = _spelled_out(items, lexicon)
+    items = _not_calcified(_spelled_out(items, lexicon), lexicon)
     result = list(items)
     denied = False
     for at, item in enumerate(items):
@@ -68,6 +68,21 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             or _is_ill(items, at, end, lexicon)
         ):
             result[at] = replace(item, kind="filler", value=None)
+    return result
+
+
+def _not_calcified(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
+    """Reads "non-calcified nodule" as a nodule that is not calcified, not as none that is."""
+    result: list[Item] = []
+    for at, item in enumerate(items):
+        first, _, rest = item.text.partition(" ")
+        non = at > 0 and items[at - 1].kind == "neg_attr" and items[at - 1].text.lower() == "non"
+        forms = lexicon.named(rest.lower()) if non and first.lower() == "calcified" else ()
+        if item.kind == "mention" and forms:
+            result.append(Item("attr", ("density", "calcified"), first))
+            match = item.value._replace(forms=forms, surface=rest.lower())
+            item = replace(item, value=match, text=rest, attr=None, specific=None)
+        result.append(item)
     return result
 
 
