@@ -447,3 +447,18 @@ def test_one_denial_over_several_places():
         "pleural effusion",
         "pericardial effusion",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "by"),
+    [
+        ("the larger of the two nodules in the left lung", "largest"),
+        ("the smaller of the two nodules in the left lung", "smallest"),
+        ("the largest of the three nodules in the left lung", "largest"),
+        ("the nodule in the left lung with the largest diameter", "largest"),
+    ],
+)
+def test_one_of_several_is_one(text: str, by: str) -> None:
+    target = only(text)
+    assert (target.concept, target.side) == ("pulmonary nodule", "left")
+    assert target.order == Order(by, 1, 1)

@@ -20,14 +20,41 @@ _VESSELS = ("vein", "artery", "nerve")
 _DOING = ("suppl", "feed", "drain", "innervat", "serv")
 _PIECES = frozenset(("head", "body", "tail", "neck", "apex", "base", "arch", "root", "tip"))
 _PIECES |= {"fundus", "antrum", "trunk", "wall", "lumen", "lobe", "pole", "cortex", "capsule"}
+_COMPARED = {"larger": "largest", "bigger": "largest", "smaller": "smallest"}
 _ONLY = frozenset(("just", "only", "merely"))
 
 
 def through_wholes(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     """The items, what is told through a whole as what it is."""
     result = _tendons(_described(_vessels(list(items), lexicon), lexicon), lexicon)
-    result = _own_part(_only_part(result, lexicon), lexicon)
+    result = _own_part(_only_part(_of_several(result), lexicon), lexicon)
     return _not_all(_without_extents(result, lexicon), lexicon)
+
+
+def _of_several(items: list[Item]) -> list[Item]:
+    """Reads "the largest of the three" and "the larger of the two" as the largest one."""
+    for at, item in enumerate(items[:-2]):
+        place = at + 2 + (items[at + 2].kind == "filler")
+        counted = place < len(items) and items[place].kind == "count"
+        if items[at + 1].text.lower() != "of" or not counted:
+            continue
+        text = item.text.lower()
+        if text in _COMPARED:
+            items[at] = Item("order", _COMPARED[text], item.text)
+        if items[at].kind == "order":
+            blank(items, place, place + 1)
+    for at in range(len(items) - 2):
+        measure = items[at + 2].text.lower() in ("largest diameter", "greatest diameter")
+        sized = any(item.kind == "size" for item in items[at + 3 : at + 6])
+        if (
+            items[at].kind == "with"
+            and items[at + 1].text.lower() == "the"
+            and measure
+            and not sized
+        ):
+            blank(items, at, at + 2)  # "the nodule with the largest diameter"
+            items[at + 2] = Item("order", "largest", "largest")
+    return items
 
 
 def _without_extents(items: list[Item], lexicon: Lexicon) -> list[Item]:
