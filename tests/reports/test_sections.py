@@ -59,3 +59,47 @@ def test_sections():
         ("signature", "Signed"),
     ]
     assert text[found[2].start : found[2].end].strip() == "clear.\nPleural effusion: none."
+
+
+def kinds(text):
+    structures = ("Lungs", "Liver", "LUNGS")
+    found = split_sections(text, lambda _: False, lambda words: words in structures)
+    return [(s.kind, text[s.start : s.end].strip()) for s in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "Exam: CT abdomen.\nThe liver is cirrhotic.\nNo ascites.",
+            [("technique", "CT abdomen."), ("findings", "The liver is cirrhotic.\nNo ascites.")],
+        ),
+        (
+            "TECHNIQUE: axial CT,\n1 mm slices.\nLUNGS: a nodule.",
+            [("technique", "axial CT,\n1 mm slices."), ("findings", "a nodule.")],
+        ),
+        (
+            "History: cough.\n\nThere is a nodule.\n\nImpression: nodule.",
+            [
+                ("history", "cough."),
+                ("findings", "There is a nodule."),
+                ("impression", "nodule."),
+            ],
+        ),
+        (
+            "HISTORY:\n\n64 years, cough,\nprior resection.\n\nFINDINGS: a nodule.",
+            [("history", "64 years, cough,\nprior resection."), ("findings", "a nodule.")],
+        ),
+        (
+            "Comparison: none.\nContrast: 80 ml.\nLungs: clear.\nLiver: a cyst.",
+            [
+                ("comparison", "none."),
+                ("technique", "80 ml."),
+                ("findings", "clear."),
+                ("findings", "a cyst."),
+            ],
+        ),
+    ],
+)
+def test_findings_without_a_heading_of_their_own(text, wanted):
+    assert kinds(text) == wanted

@@ -138,7 +138,7 @@ def read_report(text: str, tree: KnowledgeTree | None = None) -> Report:
             "cut it into single reports"
         )
     reader = _Reader(text, tree)
-    sections = split_sections(text, reader.names_finding)
+    sections = split_sections(text, reader.names_finding, reader.names_structure)
     spans = [s for one in sections if one.kind in _READ for s in split_sentences(text, one)]
     findings = tuple(finding for span in spans for finding in reader.findings_of(span))
     return Report(text, tuple(sections), tuple(spans), findings)
@@ -153,6 +153,11 @@ class _Reader:
     def names_finding(self, words: str) -> bool:
         """Whether a label names a finding and not a region."""
         return any(self._finding_name(target) for target in self._parse(words).targets)
+
+    def names_structure(self, words: str) -> bool:
+        """Whether a label is the name of a structure."""
+        targets = self._parse(words).targets
+        return bool(targets) and not any(self._finding_name(target) for target in targets)
 
     def findings_of(self, span: SentenceSpan) -> Iterator[ReportFinding]:
         """The findings of a sentence, each once."""

@@ -15,6 +15,8 @@ _KINDS = {
     "recommendation": ("recommendation", "recommendations", "follow-up", "follow up", "advice"),
     "signature": ("signed", "electronically signed", "dictated", "radiologist"),
 }
+_BEFORE = ("history", "technique", "comparison")
+_ONE_LINE = ("exam", "study", "procedure", "type of")  # their names stand in one line
 _HEADING = re.compile(r"^[ \t]*(?:\d+[.)][ \t]+)?([A-Za-z][A-Za-z/&,()' -]{1,48}?)[ \t]*:", re.M)
 _BARE_HEADING = re.compile(r"^[ \t]*([A-Z][A-Z /&-]{4,40})[ \t]*$", re.M)
 _ABBREVIATION = re.compile(
@@ -52,16 +54,22 @@ class SentenceSpan:
     section: Section
 
 
-def split_sections(text: str, names_finding: Callable[[str], bool]) -> list[Section]:
+def split_sections(
+    text: str,
+    names_finding: Callable[[str], bool],
+    names_structure: Callable[[str], bool] = lambda _: False,
+) -> list[Section]:
     """Cut a report at its headings.
 
     A heading starts a line and ends with a colon, or stands alone in capitals. A label inside
     a section ("Lungs:") starts a section of the same kind, unless it names a finding: then
-    "Pleural effusion: none" is a sentence.
+    "Pleural effusion: none" is a sentence. Where findings have no heading of their own they begin
+    at the first label that names a structure, or at the paragraph behind technique or history.
 
     Args:
         text: the report.
         names_finding: whether the words of a label name a finding.
+        names_structure: whether they name a structure ("Lungs").
     """
     marks: list[tuple[int, int, str, str | None]] = []
     for found in [*_HEADING.finditer(text), *_BARE_HEADING.finditer(text)]:
@@ -75,10 +83,25 @@ def split_sections(text: str, names_finding: Callable[[str], bool]) -> list[Sect
     for begin, end, words, own in marks:
         if begin < start:
             continue
-        sections.append(Section(kind, title, start, begin))
-        kind, title, start = own or kind, words, end
-    sections.append(Section(kind, title, start, len(text)))
+        sections += _without_body(text, Section(kind, title, start, begin))
+        if own is None and kind in _BEFORE and names_structure(words):
+            own = "findings"
+        kind, title, start = own or sections[-1].kind, words, end
+    sections += _without_body(text, Section(kind, title, start, len(text)))
     return [s for s in sections if text[s.start : s.end].strip()]
+
+
+def _without_body(text: str, section: Section) -> list[Section]:
+    """Cuts off the paragraph that follows history or technique without a heading of its own."""
+    told = text[section.start : section.end]
+    lead = len(told) - len(told.lstrip())
+    line = section.title.lower().startswith(_ONE_LINE) and "\n" not in told[:lead]
+    gap = re.compile(r"\n" if line else r"\n[ \t]*\n").search(told, lead)
+    if section.kind not in _BEFORE or gap is None or not told[gap.end() :].strip():
+        return [section]
+    cut = section.start + gap.end()
+    first = Section(section.kind, section.title, section.start, cut)
+    return [first, Section("findings", "", cut, section.end)]
 
 
 def _kind(title: str) -> str | None:
