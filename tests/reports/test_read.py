@@ -111,3 +111,17 @@ def test_categories():
     from textseg3d.reports import categories
 
     assert all(name in tree for name in categories._BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "status"),
+    [
+        ("A 12 mm nodule in the right upper lobe was 10 mm in 2021.", "positive"),
+        ("Nodule in the right upper lobe, unchanged from 2019.", "positive"),
+        ("The nodule measures 12 mm, 10 mm in 2021.", "positive"),
+        ("Fracture of the left femur in 2015.", "historical"),
+        ("Right nodule resected in 2019.", "historical"),
+    ],
+)
+def test_what_is_compared_with_an_earlier_year_is_there(sentence, status):
+    assert [f.status for f in read_report(sentence).findings] == [status]

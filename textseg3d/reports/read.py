@@ -24,8 +24,13 @@ _READ = ("findings", "impression", "history", "comparison", "other")
 _PAST_SECTIONS = ("history", "comparison")
 _PAST = re.compile(
     r"\b(?:history of|h/o|status post|s/p|previously (?:had|treated|diagnosed|resected)|"
-    r"(?:had|diagnosed|treated|resected|removed)\b[^.]*\b(?:19|20)\d\d|"
-    r"(?:in|from|of) (?:19|20)\d\d\b)",
+    r"(?:had|diagnosed|treated|resected|removed)\b[^.]*\b(?:19|20)\d\d)",
+    re.I,
+)
+_YEAR = re.compile(r"\b(?:in|from|of) (?:19|20)\d\d\b")
+_FOLLOWED = re.compile(  # what is compared with an earlier year is there
+    r"\b(?:compar\w*|unchanged|stable|since|increas\w*|decreas\w*|grow\w*|grew|larger|smaller|new|"
+    r"now|currently|today|(?:was|were|previously|measur\w+)\s+(?:\w+\s+)?\d)|\d\s*(?:mm|cm)\b",
     re.I,
 )
 _GENERIC = ("lesion", "mass", "tumor", "structure", "organ")
@@ -165,7 +170,7 @@ class _Reader:
 
         sentence = " ".join(self.text[span.start : span.end].split())
         parsed = self._parse(sentence)
-        past = span.section.kind in _PAST_SECTIONS or bool(_PAST.search(sentence))
+        past = span.section.kind in _PAST_SECTIONS or _is_past(sentence)
         seen: set[tuple[str, str]] = set()
         denied = list(parsed.negated)
         for target in [*parsed.targets, *(d for d in denied if d not in parsed.targets)]:
@@ -270,6 +275,12 @@ class _Reader:
             if found and wording not in _GENERIC:
                 return span.start + found.start(), span.start + found.end()
         return span.start, span.end
+
+
+def _is_past(sentence: str) -> bool:
+    """Whether a sentence tells of what was: "nephrectomy in 2015", not "9 mm, 7 mm in 2021"."""
+    dated = _YEAR.search(sentence) and not _FOLLOWED.search(sentence)
+    return bool(_PAST.search(sentence) or dated)
 
 
 def _plural(pattern: str) -> str:

@@ -112,9 +112,12 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     before = [token.norm for token in tokens[max(0, at - 1) : at + 1]]
     if len(before) == 2 and before[1] in _PAST:
         if before[1] in ("was", "were"):
-            told = before[0] == "it" and any(t.kind == "number" for t in tokens[: at - 1])
+            numbered = any(t.kind == "number" for t in tokens[: at - 1])
+            behind = [token.norm for token in tokens[end : end + 5]]
+            dated = behind[:1] == ["in"] and _date(behind[1:])
+            dated |= bool({*behind[:1]} & {"before", "previously", "earlier", "originally"})
             return (
-                told
+                (numbered and (before[0] == "it" or dated))
                 or before[0] in ("(", ",", ";")
                 or before[0] in _PAST
                 or _then_now(tokens[end:])
@@ -151,8 +154,6 @@ def is_past(tokens: Sequence[Token], start: int, end: int) -> bool:
     if following[0] in ("before", "previously", "then") and _TODAY & now:
         return True  # "26 mm now and 22 mm before"
     was = tokens[start - 1].norm in ("was", "were") if start else False
-    if was and following[0] in ("before", "previously", "earlier", "originally", "initially"):
-        return True  # "12 mm, which was 9 mm before"
     if was and _TODAY & now:
         return True  # "31 mm today and was 24 mm in March"
     if following[0] == "in" and _date(following[1:]) and not _TODAY.isdisjoint(following[3:]):

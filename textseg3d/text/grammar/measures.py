@@ -53,9 +53,16 @@ def with_measures(items: Sequence[Item]) -> list[Item]:
             or _of_margin(result, at)
             or _of_place(result, at)
             or _across(result, at)
+            or _of_component(result, at)
         ):
             result[at] = replace(item, kind="filler", value=None)
     return result
+
+
+def _of_component(items: Sequence[Item], at: int) -> bool:
+    """Whether a size is that of a part of a finding: "with a 5 mm solid component"."""
+    near = (*items[max(0, at - 2) : at], *items[at + 1 : at + 3])
+    return any("component" in item.text.lower().split(" ") for item in near)
 
 
 def _across(items: Sequence[Item], at: int) -> bool:
