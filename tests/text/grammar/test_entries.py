@@ -102,3 +102,17 @@ def test_one_side_of_an_organ_in_the_midline() -> None:
     ]
     assert read("stone in the left half of the bladder")[0][:2] == ("bladder stone", "left")
     assert read("cyst in the spleen")[0][:2] == ("splenic cyst", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "concept", "side"),
+    [
+        ("M. latissimus dorsi sin.", "latissimus dorsi muscle", "left"),
+        ("ren sin.", "kidney", "left"),
+        ("V. femoralis dext.", "femoral vein", "right"),
+        ("A. renalis sin. et dext.", "renal artery", "both"),
+        ("right main pulmonary artery", "pulmonary artery", "right"),
+    ],
+)
+def test_sides_in_latin_and_in_names(text: str, concept: str, side: str) -> None:
+    assert [row[:2] for row in read(text)] == [(concept, side)]

@@ -209,6 +209,18 @@ and 15 denials. The grammar of the session before (bd4f293) has the same figures
 concepts 98.2 % (386), sides 257 of 261, sizes 131 of 133, denials and doubts 56 of 57, one
 invented, no opposite side. Three rows were not mended and are left out.
 
+``an`` (94 structures with sides, plurals, Latin and lists, by a fifth writer; its sha256 was not
+committed before) was run at 4aee394, too: concepts 98.9 % (93), sides 66 of 67, all 29 sizes and 16
+denials. ``ao`` to ``aq`` (2026-11-24) are by three more writers who saw an eighth of the names
+each; their sha256 were committed before their only first runs, each after what was mended meanwhile
+(for sentences that were generated, and from ``ao`` on for the faults of ``ap``): ``ap`` (70
+commands and questions, at 4a874fe) concepts 91.4 % (64), sides 45 of 48, sizes 21 of 22, denials
+and doubts 8 of 9; ``ao`` (62 search phrases, at 2d45abc) concepts 98.4 % (61), all 45 sides, 21
+sizes and 8 denials; ``aq`` (68 of all kinds, at 2d7fd14) concepts 98.5 % (67), all 48 sides, 21
+sizes and 10 denials; none invented, no opposite side. A hematoma of the rectus sheath and a
+ground-glass nodule have a narrower concept, which the writers' lists lacked (``first_concept``).
+One row is left out.
+
 So ``j`` and ``k`` together (600) did not reach the aims of 97, 100, 100 and 98 % on first contact.
 
 On words and sentences that it has not met the grammar reached two of its aims (97 % concepts,
@@ -287,8 +299,9 @@ ROWS: list[dict[str, Any]] = [
     json.loads(line)
     for line in (Path(__file__).parent / "phrasings.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+_FEW = ("dev1", "dev3", "ab", "af", "ag", "ai", "aj", "ak", "ao", "ap", "aq")
 TUNED = tuple(f"dev{number}" for number in range(1, 11))
-LATER = tuple(f"a{letter}" for letter in "abcdefghijklm")
+LATER = tuple(f"a{letter}" for letter in "abcdefghijklmnopq")
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnopqrstuvwxyz", *LATER, *TUNED)
 APART = [split for split in SPLITS if split not in (*"fgopqrstuvwxyz", *LATER, *TUNED)]
 
@@ -339,7 +352,7 @@ def test_accuracy(split: str) -> None:
     denied = [row for row in rows if row["status"] in ("negated", "uncertain")]
     sided = [row for row in rows if any(target["side"] for target in row["targets"])]
     assert len(sized) >= 0.08 * len(rows)
-    few = 0.05 if split in ("dev1", "dev3", "ab", "af", "ag", "ai", "aj", "ak") else 0.15
+    few = 0.05 if split in _FEW else 0.15
     assert len(denied) >= (few if split not in ("ac", "ad", "ae") else 0.005) * len(rows)
     assert len(sided) >= 0.3 * len(rows)
     assert 1 - counts["concept"] / len(rows) >= 0.97, listed

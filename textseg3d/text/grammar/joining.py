@@ -37,6 +37,8 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             kept += [token._replace(norm=verb), token._replace(norm="not")]
         elif token.norm == "_" or _is_silent(before, token, after):
             continue
+        elif token.norm == "dext" or (token.norm == "sin" and _is_latin(before, token, after)):
+            kept.append(token._replace(norm="left" if token.norm == "sin" else "right"))
         elif token.norm == "uncalcified":
             kept += [token._replace(norm=word, raw=word) for word in ("non", "calcified")]
         elif token.norm == "absent" and _is_told(before, after):
@@ -52,6 +54,12 @@ def prepare(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
         else:
             kept.append(token)
     return kept
+
+
+def _is_latin(before: Token | None, token: Token, after: Token | None) -> bool:
+    """Whether "sin." is short for Latin left, behind a name, and not Spanish for without."""
+    dot = after is not None and after.norm == "." and after.start == token.end
+    return dot and before is not None and before.kind == "word"
 
 
 def _is_told(before: Token | None, after: Token | None) -> bool:
@@ -83,7 +91,7 @@ def _is_silent(before: Token | None, token: Token, after: Token | None) -> bool:
     if before is None or after is None:
         return False
     if token.norm == ".":
-        return before.norm in SIDE_ABBREVIATIONS
+        return before.norm in (*SIDE_ABBREVIATIONS, "sin", "dext")
     if token.norm != "-" or before.end != token.start or after.start != token.end:
         return False
     return after.kind != "mark" and not before.kind == after.kind == "number"
