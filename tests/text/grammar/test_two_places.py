@@ -133,3 +133,46 @@ def test_how_far_a_structure_is_wanted_is_no_vertebra(text: str) -> None:
 )
 def test_two_that_are_asked_for(text: str, wanted: int) -> None:
     assert len({target.concept for target in parse_prompt(text).targets}) == wanted
+
+
+@pytest.mark.parametrize("mark", [", ", "; ", ". "])
+def test_headings_in_a_row_keep_what_is_theirs(mark: str) -> None:
+    for (a, finding, name, side), (b, _, other, opposite) in PAIRS:
+        text = f"{a}: 5 mm {finding}{mark}{b}: 7 mm {finding}"
+        found = [(t.concept, t.side, t.size_mm) for t in parse_prompt(text).targets]
+        assert found == [(name, side, (5.0, 5.0)), (other, opposite, (7.0, 7.0))], text
+        text = f"{a}: {finding}{mark}{b}: normal"
+        assert [(t.concept, t.side) for t in parse_prompt(text).targets] == [(name, side)], text
+
+
+def test_lobes_as_headings() -> None:
+    parsed = parse_prompt("RUL: nodule, LLL: consolidation, RML: atelectasis")
+    assert [(t.concept, t.side, t.container) for t in parsed.targets] == [
+        ("pulmonary nodule", "right", "upper lobe of right lung"),
+        ("consolidation", "left", "lower lobe of left lung"),
+        ("atelectasis", "right", "middle lobe of right lung"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [("left kidney, I mean the right kidney", "right"), ("LEFT not right kidney", "left")],
+)
+def test_corrections(text: str, side: str) -> None:
+    assert [(t.concept, t.side) for t in parse_prompt(text).targets] == [("kidney", side)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a} ({f}), {b} ({f})",
+        "{a} ({f}) and {b} ({f})",
+        "{a} - {f}, {b} - {f}",
+        "{a} with {f}, {b} with {f}",
+    ],
+)
+def test_each_with_its_finding(text: str) -> None:
+    for (a, finding, name, side), (b, _, other, opposite) in PAIRS:
+        parsed = parse_prompt(text.format(a=a, b=b, f=finding))
+        found = {(target.concept, target.side) for target in parsed.targets}
+        assert found == {(name, side), (other, opposite)}, (text, a, found)

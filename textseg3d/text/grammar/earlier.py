@@ -183,7 +183,7 @@ def _of_old(tokens: Sequence[Token], start: int) -> bool:
         return True  # "the spleen; last year it measured 14 cm"
     if at == 0 or not any(token.kind == "number" for token in tokens[: at - 1]):
         return False
-    if words[-1:] == [":"] and (words[1:2] == [":"] or _date(words)):
+    if words[-1:] == [":"] and (words[0].isdigit() or _date(words)):
         return True  # "(2021: 5 mm)", "(05:40 h: 9 mm)"
     if words[:1] == ["last"] and words[1:2] in (["year"], ["month"], ["week"], ["time"]):
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.phrases import cue_table
 from textseg3d.text.grammar.tokens import Token
 from textseg3d.text.knowledge import Concept, Form, Target
 
@@ -26,7 +27,7 @@ Piece = list[Token]
 
 def as_named(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
     """The tokens; an entry from the whole to the part becomes the part's name."""
-    tokens = _sides_first(tokens, lexicon)
+    tokens = _each_with_a_colon(_sides_first(tokens, lexicon), lexicon)
     result: list[Token] = []
     start = 0
     for at, token in enumerate(tokens):
@@ -34,6 +35,44 @@ def as_named(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
             result += [*_entry(tokens[start:at], lexicon), token]
             start = at + 1
     return [*result, *_entry(tokens[start:], lexicon)]
+
+
+def _each_with_a_colon(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
+    """Reads "left kidney (cyst), right kidney (stone)" as "left kidney: cyst; right kidney: …"."""
+    groups: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.norm in (",", ";", "and"):
+            groups.append([])
+        else:
+            groups[-1].append(token)
+    read = [_heading(group, lexicon) for group in groups]
+    if len(groups) < 2 or not all(read):
+        return list(tokens)
+    last = [tokens[-1]] if tokens[-1].norm == "." else []
+    between = tokens[0]._replace(kind="mark", norm=";", raw=";")
+    return [t for at, one in enumerate(read) for t in [*[between] * (at > 0), *one]] + last
+
+
+def _heading(group: Sequence[Token], lexicon: Lexicon) -> list[Token]:
+    """The group with a colon between its structure and what is found there; empty if it is none."""
+    mark = next((at for at in range(1, len(group)) if _parts(group, at)), 0)
+    _, whole, _ = _sided(group[:mark])
+    match = lexicon.match(whole, 0) if whole and group[mark].norm != ":" else None
+    told = [token for token in group[mark + 1 :] if token.norm not in (")", ".")]
+    if match is None or match.end != len(whole) or lexicon.is_finding(match) or not told:
+        return []
+    if any(token.kind == "mark" for token in told) or not _finds(told, lexicon):
+        return []
+    return [*group[:mark], group[mark]._replace(kind="mark", norm=":", raw=":"), *told]
+
+
+def _finds(words: Sequence[Token], lexicon: Lexicon) -> bool:
+    """Whether a finding, or a general word for one, is among some words."""
+    for at in range(len(words)):
+        match, cue = lexicon.match(words, at), cue_table().match(words, at)
+        if (match is not None and lexicon.is_finding(match)) or (cue and cue[1].kind == "generic"):
+            return True
+    return False
 
 
 def _sides_first(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
@@ -58,8 +97,9 @@ def _describes_a_place(forms: Sequence[Form], lexicon: Lexicon) -> bool:
 
 def _entry(tokens: Sequence[Token], lexicon: Lexicon) -> Sequence[Token]:
     marks = [at for at in range(1, len(tokens)) if _parts(tokens, at)]
-    if not marks:
-        return tokens
+    said = [tokens[at].norm for at in marks]
+    if not marks or (said.count(":") > 1 and len(set(said)) > 1):
+        return tokens  # "RUL: nodule, LLL: consolidation" is a list of entries
     pieces = list(_pieces(tokens, [-1, *marks]))
     worded = [at for at, piece in enumerate(pieces) if _sided(piece)[1]]
     if worded[:1] != [0]:

@@ -22,6 +22,7 @@ _BREAKS = ("comma", "and", "but", "stop")
 _LEADING = ("filler", "in", "determiner")
 _FINE = frozenset(("fine", "ok", "okay", "good", "alright"))
 _NONE = frozenset(("none", "nothing", "not", "absent", "normal"))
+_HEADS = ("colon", "with")
 _BEFORE = frozenset(("before", "previously", "last", "earlier", "then", "initially"))
 _VERBS = ("has", "be")
 
@@ -224,7 +225,8 @@ def _one_of_two(items: Sequence[Item]) -> list[Item]:
     """
     result = list(items)
     for at, item in enumerate(items):
-        if item.kind == "exclude" and at > 1 and items[at - 1].kind in ("side", "comma"):
+        denies = item.kind in ("exclude", "neg_attr") and at > 0
+        if denies and items[at - 1].kind in ("side", "comma"):
             side = items[at - 1 - (items[at - 1].kind == "comma")]
             other = _behind(items, at + 1, ("filler", "in", "determiner"))
             named = (
@@ -276,7 +278,8 @@ def _in_full(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         passed = bool(behind) and behind[0].text.lower() == "one"
         after = items[at + 1 + passed : at + 2 + passed]
         ends = not after or after[0].kind in (*_BREAKS, "size")
-        if (inside and ends) or (opens and after and after[0].kind == "has"):
+        told = opens and bool(after) and after[0].kind in ("has", "colon")
+        if (inside and ends) or told:
             result.append(last[1])
         elif opens and has and after and after[0].kind == "determiner" and not passed:
             result += [last[1], Item("has", None, "has")]
@@ -319,9 +322,11 @@ def _told_apart(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         says = _says(after, lexicon) and any(i.kind in _VERBS for i in before)
         says |= _is_sized(before, lexicon) and _is_sized(after, lexicon)
         sides = item.kind != "and" and _are_of_two_sides(before, after, lexicon)
+        head = _heading(after, lexicon)
+        heads = head != "" and any(i.kind == head for i in before)
         if item.kind == "question_mark":
             result += [Item("stop", None, ".")] * _says(after, lexicon)
-        elif says or sides or elsewhere:
+        elif says or sides or elsewhere or (heads and item.kind == "comma"):
             result[-1] = Item("stop", None, ".")
         start = len(result) if result[-1].kind == "stop" else start
     return result
@@ -332,6 +337,13 @@ def _says(items: Sequence[Item], lexicon: Lexicon) -> bool:
     at = _behind(items, 0, ("filler", "determiner", "side")) if items else 0
     named = at + 1 < len(items) and _is_structure(items[at], lexicon)
     return named and items[at + 1].kind in _VERBS
+
+
+def _heading(items: Sequence[Item], lexicon: Lexicon) -> str:
+    """How a part begins: "colon" for "left lower lobe:", "with" for "left lower lobe with"."""
+    at = _behind(items, 0, ("filler", "side")) if items else 0
+    named = at + 1 < len(items) and _is_structure(items[at], lexicon)
+    return items[at + 1].kind if named and items[at + 1].kind in _HEADS else ""
 
 
 def _is_sized(items: Sequence[Item], lexicon: Lexicon) -> bool:

@@ -45,7 +45,10 @@ def without_denials(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
             result[at] = replace(item, kind="filler")  # "the left scapula looks broken"
         if item.kind == "unc_pre" and _is_ruled_out(items, at):
             result[at] = replace(item, kind="neg_pre")
-        if item.text.lower() in _CORRECTING and _cuts(items, at) and _named(items[:at]):
+        meant = at > 1 and f"{items[at - 1].text} {item.text}".lower() == "i mean"
+        meant = meant and items[at - 2].kind in _ENDS and _named(items[at:])
+        corrects = meant or (item.text.lower() in _CORRECTING and _cuts(items, at))
+        if corrects and _named(items[:at]):
             blank(result, 0, at + 1)  # "left kidney, sorry, right kidney"
         if not item.kind.startswith("neg_"):
             continue
