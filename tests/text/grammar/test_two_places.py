@@ -176,3 +176,11 @@ def test_each_with_its_finding(text: str) -> None:
         parsed = parse_prompt(text.format(a=a, b=b, f=finding))
         found = {(target.concept, target.side) for target in parsed.targets}
         assert found == {(name, side), (other, opposite)}, (text, a, found)
+
+
+@pytest.mark.parametrize(
+    "first", ["thyroid gland", "renal vein", "left parotid gland", "lymph node"]
+)
+def test_a_finding_with_its_own_place_takes_no_other_one(first: str) -> None:
+    last = parse_prompt(f"lesion in the {first} and cyst in the liver").targets[-1]
+    assert (last.concept, last.container) == ("hepatic cyst", "liver")

@@ -15,7 +15,7 @@ from textseg3d.text.grammar.phrases import Cue, cue_table
 from textseg3d.text.grammar.pieces import cut_short, shared_whole, without_pieces
 from textseg3d.text.grammar.tokens import Token, fold
 from textseg3d.text.grammar.words import DETERMINERS, SENTENCE_ENDS, read_tables
-from textseg3d.text.knowledge import normalise
+from textseg3d.text.knowledge import Form, normalise
 from textseg3d.text.knowledge.forms import pluralise
 
 _NUMBERED = frozenset(
@@ -80,7 +80,7 @@ def tag(tokens: Sequence[Token], lexicon: Lexicon) -> list[Item]:
             if whole is None or whole[0] != match.end:
                 whole = match.end, match.forms[0].concept
             match = apart(tokens, at, match, lexicon)
-        shared = _shared_front(items, tokens[at], match, at, lexicon)
+        shared = _shared_front(items, tokens[at : at + 2], match, at, lexicon)
         if shared is None:
             shared = shared_whole(tokens, at, match, lexicon)
         if shared is not None and quantity is None:
@@ -169,9 +169,10 @@ def _commands(tokens: Sequence[Token], at: int, items: Sequence[Item]) -> bool:
 
 
 def _shared_front(
-    items: Sequence[Item], token: Token, match: Match | None, at: int, lexicon: Lexicon
+    items: Sequence[Item], told: Sequence[Token], match: Match | None, at: int, lexicon: Lexicon
 ) -> Match | None:
     """Reads "renal artery and vein" as "renal artery and renal vein"."""
+    token = told[0]
     listed = [item for item in items[-4:] if item.kind not in ("side", "determiner", "filler")]
     if len(listed) < 2 or listed[-1].kind not in ("and", "or") or listed[-2].kind != "mention":
         return None
@@ -188,12 +189,19 @@ def _shared_front(
     if own and front[-1:] == ["of"]:
         return None  # "head of pancreas and left tibia"
     before = lexicon.tree.concept(listed[-2].value.forms[0].concept)
+    placed = len(told) > 1 and told[1].norm in ("in", "of", "within", "at", "on")
+    if placed and forms and before.kind == "anatomy" and _is_finding(forms, lexicon):
+        return None  # "the thyroid gland and cyst in the kidney"
     if token.norm == "aorta" and before.category not in ("artery", "vein"):
         return None  # "adrenal gland and aorta", "abdominal wall and aorta"
     if forms and unsided(whole) != whole and not own:  # "left humeral head and shaft"
         side = lexicon.side_of(whole.split(" ")[0])
         forms = tuple(f._replace(side=side) if f.side is None else f for f in forms)
     return Match(at + 1, forms, (), name) if forms else None
+
+
+def _is_finding(forms: Sequence[Form], lexicon: Lexicon) -> bool:
+    return lexicon.tree.concept(forms[0].concept).kind == "finding"
 
 
 def _without_vague_heads(items: list[Item], lexicon: Lexicon) -> list[Item]:
