@@ -135,6 +135,10 @@ def test_space_to_depth_round_trip_and_channels_last():
     packed = space_to_depth(x, 2)
     assert packed.shape == (2, 24, 2, 2, 3)
     assert torch.equal(depth_to_space(packed, 2), x)
+    more = torch.randn(2, 2, 4, 4, 6)
+    both = depth_to_space(packed, 2, more[:, :1], more[:, 1:])
+    assert torch.equal(both, torch.cat([x, more], dim=1))
+    assert both.is_contiguous(memory_format=torch.channels_last_3d)
     # channel (dz, dy, dx, c) = (1, 0, 1, 2) of cell (0, 1, 2) is voxel (1, 2, 5)
     assert packed[1, 5 * 3 + 2, 0, 1, 2] == x[1, 2, 1, 2, 5]
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textseg3d.preprocessing import resample, resample_labels, resize_operator, target_shape
+from textseg3d.preprocessing.banded import along_axis
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -16,6 +17,18 @@ def test_rows_are_weights(n_in, n_out):
     assert operator.shape == (n_out, n_in)
     assert (operator >= 0).all()
     np.testing.assert_allclose(operator.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_banded_product_is_the_whole_product(axis):
+    rng = np.random.default_rng(axis)
+    block = rng.normal(size=(70, 70, 70)).astype(np.float32)
+    diagonal = np.arange(100)[:, None] * 0.7 - np.arange(70)
+    operator = np.where(np.abs(diagonal) < 9, rng.normal(size=(100, 70)), 0)
+    operator[40:80] = 0  # rows without any weight
+    expected = np.moveaxis(np.tensordot(operator, block, axes=(1, axis)), 0, axis)
+    found = along_axis(torch.from_numpy(block), operator, axis)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(33, 47, 60), (20, 30, 30), (21, 31, 61)])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from textseg3d.errors import InputError, MemoryBudgetError, UsageError
 from textseg3d.inference.accumulate import AccumulatorFactory, SharesAccumulator
 from textseg3d.inference.ask import ask
-from textseg3d.inference.device import autocast
+from textseg3d.inference.device import autocast, trim_memory
 from textseg3d.inference.head import chunk_size
 from textseg3d.inference.masks import PackedMask
 from textseg3d.inference.memory import MemoryPlan, give_back, is_out_of_memory
@@ -328,6 +328,7 @@ class Engine:
             with torch.inference_mode(), autocast(runtime):
                 x, position = self._window(image, start)
                 features = self.network.encode_image(x, position)
+                trim_memory()
                 fine = self._fine(features.half, x, runtime.feature_dtype)
                 projected = self.network.project(features)
             return WindowFeatures(start, features, fine, projected)
@@ -340,12 +341,11 @@ class Engine:
         """Full-resolution features; on a CPU some planes at a time, which takes less memory."""
         import torch
 
-        whole: Tensor
-        depth = x.shape[2]
+        whole: Tensor = torch.empty(0)
+        depth, memory = x.shape[2], torch.channels_last_3d
         if self.runtime.device.type != "cpu" or depth <= _FINE_PLANES:
-            whole = self.network.fine_features(half, x).to(dtype)
+            whole = self.network.fine_features(half, x).to(dtype, memory_format=memory)
             return whole
-        whole = torch.empty(0)
         for first in range(0, depth, _FINE_PLANES):
             last = min(first + _FINE_PLANES, depth)
             # Two convolutions look two planes further; one plane of stride 2.
@@ -354,7 +354,6 @@ class Engine:
             found = self.network.fine_features(half[:, :, begin // 2 : end // 2], part)
             if not first:
                 shape = (1, found.shape[1], *x.shape[2:])
-                memory = torch.channels_last_3d
                 whole = torch.empty(shape, dtype=dtype, memory_format=memory)
             whole[:, :, first:last] = found[:, :, first - begin : last - begin]
         return whole

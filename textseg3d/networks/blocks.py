@@ -86,12 +86,28 @@ def space_to_depth(x: Tensor, factor: int) -> Tensor:
     return x.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(b, f**3 * c, d // f, h // f, w // f)
 
 
-def depth_to_space(x: Tensor, factor: int) -> Tensor:
-    """The inverse of :func:`space_to_depth`."""
+def depth_to_space(x: Tensor, factor: int, *beside: Tensor) -> Tensor:
+    """The inverse of :func:`space_to_depth`, channels last, with more channels behind its own.
+
+    Args:
+        x: [B, C·f³, D, H, W].
+        factor: f.
+        beside: [B, C', D·f, H·f, W·f] each, in a dtype that that of ``x`` holds.
+
+    Returns:
+        [B, C + ΣC', D·f, H·f, W·f]: one copy of memory where ``x`` has its channels last, too.
+    """
     b, c, d, h, w = x.shape
-    f = factor
-    x = x.reshape(b, f, f, f, c // f**3, d, h, w)
-    return x.permute(0, 4, 5, 1, 6, 2, 7, 3).reshape(b, c // f**3, d * f, h * f, w * f)
+    f, own = factor, c // factor**3
+    every = own + sum(more.shape[1] for more in beside)
+    size = (b, every, d * f, h * f, w * f)
+    whole = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last_3d)
+    cells = whole.permute(0, 2, 3, 4, 1).view(b, d, f, h, f, w, f, every)
+    packed = x.permute(0, 2, 3, 4, 1).reshape(b, d, h, w, f, f, f, own)
+    cells[..., :own] = packed.permute(0, 1, 4, 2, 5, 3, 6, 7)
+    if beside:
+        whole[:, own:] = torch.cat(beside, dim=1)
+    return whole
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:

@@ -147,8 +147,7 @@ class PromptUNet(nn.Module):
 
     def fine_features(self, half: Tensor, x: Tensor) -> Tensor:
         """F [1, feature_channels, D, H, W] from stride-2 features and the input of that region."""
-        y = torch.cat([depth_to_space(self.to_fine(half), STEM), x.to(half.dtype)], dim=1)
-        y = self.act(self.fine1(y.contiguous(memory_format=torch.channels_last_3d)))
+        y = self.act(self.fine1(depth_to_space(self.to_fine(half), STEM, x)))
         return self.act(self.fine2(y))
 
     def project(self, features: ImageFeatures) -> ImageProjections:

@@ -243,15 +243,14 @@ def _apply(block: torch.Tensor, operator: NDArray[np.float64], axis: int) -> tor
     """Matrix product along one axis of [D, H, W]; a selection of slices is only copied."""
     import torch
 
+    from textseg3d.preprocessing.banded import along_axis
+
     if operator.shape[0] == operator.shape[1] and np.array_equal(operator, np.eye(len(operator))):
         return block
     if np.all((operator == 0) | (operator == 1)):
         index = torch.from_numpy(operator.argmax(axis=1)).to(block.device)
         return block.index_select(axis, index)
-    weights = torch.tensor(operator, dtype=block.dtype, device=block.device)
-    if axis == 0:
-        return (weights @ block.flatten(1)).view(len(weights), *block.shape[1:])
-    return weights @ block if axis == 1 else torch.nn.functional.linear(block, weights)
+    return along_axis(block.contiguous(), operator, axis)
 
 
 def resample_label_map(

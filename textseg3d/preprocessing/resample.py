@@ -59,22 +59,24 @@ def resample(array: NDArray | torch.Tensor, shape: tuple[int, int, int]) -> torc
     """
     import torch
 
+    from textseg3d.preprocessing.banded import along_axis
+
     source = torch.as_tensor(array)
     device = source.device
     c, d, h, w = source.shape
-    to_z, to_y, to_x = (
-        torch.from_numpy(resize_operator(n, m)).to(device)
-        for n, m in zip((d, h, w), shape, strict=True)
+    along_z, along_y, along_x = (
+        resize_operator(n, m) for n, m in zip((d, h, w), shape, strict=True)
     )
+    to_z = torch.from_numpy(along_z).to(device)
     result = torch.zeros((c, *shape), dtype=torch.float32, device=device)
     slab = max(1, 2**24 // (h * w))
     for channel in range(c):
         for start in range(0, d, slab):
-            block = source[channel, start : start + slab].to(torch.float32)
+            block = source[channel, start : start + slab].to(torch.float32).contiguous()
             if w != shape[2]:
-                block = block @ to_x.T
+                block = along_axis(block, along_x, 2)
             if h != shape[1]:
-                block = to_y @ block
+                block = along_axis(block, along_y, 1)
             weights = to_z[:, start : start + slab]
             rows = torch.nonzero(weights.any(dim=1))[:, 0]
             if len(rows):
