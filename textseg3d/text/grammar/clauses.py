@@ -12,6 +12,7 @@ from itertools import pairwise, takewhile
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
+from textseg3d.text.grammar.sound import only_sound
 
 _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "clear"))
 _SOUND |= {"normally", "unaffected", "spared", "uninvolved", "within normal limits"}
@@ -51,7 +52,8 @@ def without_sound_clauses(items: Sequence[Item], lexicon: Lexicon) -> list[Item]
         clause = result[start:end]
         others = [*result[:start], *result[end:]]
         aside = _set_aside(clause) and any(item.kind == "mention" for item in others)
-        sound = found and any(_finding(i, lexicon) for i in others) and _sound(clause, lexicon)
+        beside = found and any(_finding(i, lexicon) for i in others)
+        sound = beside and (_sound(clause, lexicon) or only_sound(clause, lexicon))
         sound |= _beside_large(result, start, end) and _sound(clause, lexicon)
         sound |= _beside_request(result, spans, number) and _sound(clause, lexicon)
         if not aside and not sound:
