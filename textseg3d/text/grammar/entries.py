@@ -32,7 +32,8 @@ def as_named(tokens: Sequence[Token], lexicon: Lexicon) -> list[Token]:
     start = 0
     for at, token in enumerate(tokens):
         if token.norm in _ENDS and not (at and tokens[at - 1].norm in _SIDES):
-            result += [*_entry(tokens[start:at], lexicon), token]
+            heads = any(other.norm not in _ENDS for other in tokens[at:])
+            result += [*_entry(tokens[start:at], lexicon, heads), token]
             start = at + 1
     return [*result, *_entry(tokens[start:], lexicon)]
 
@@ -95,7 +96,8 @@ def _describes_a_place(forms: Sequence[Form], lexicon: Lexicon) -> bool:
     return adjective and lexicon.tree.concept(forms[0].concept).kind == "anatomy"
 
 
-def _entry(tokens: Sequence[Token], lexicon: Lexicon) -> Sequence[Token]:
+def _entry(tokens: Sequence[Token], lexicon: Lexicon, heads: bool = False) -> Sequence[Token]:
+    """A sentence, as the name that it stands for; ``heads`` says that more may stand below it."""
     marks = [at for at in range(1, len(tokens)) if _parts(tokens, at)]
     said = [tokens[at].norm for at in marks]
     if not marks or (said.count(":") > 1 and len(set(said)) > 1):
@@ -104,6 +106,9 @@ def _entry(tokens: Sequence[Token], lexicon: Lexicon) -> Sequence[Token]:
     worded = [at for at, piece in enumerate(pieces) if _sided(piece)[1]]
     if worded[:1] != [0]:
         return tokens
+    found = [_finds(pieces[at], lexicon) for at in worded[1:]]
+    if said[0] == ":" and ((found[1:] and all(found)) or (heads and any(found))):
+        return tokens  # a heading: "Kidneys: cyst, stone"
     if len(worded) == 2 and _has_no_name(pieces[0], lexicon):  # "tail - pancreas"
         pieces[0], pieces[worded[1]] = pieces[worded[1]], pieces[0]
     side, whole, behind = _sided(pieces[0])

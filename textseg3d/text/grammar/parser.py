@@ -24,6 +24,7 @@ from textseg3d.text.grammar.context import only_asked
 from textseg3d.text.grammar.counterpart import with_counterparts
 from textseg3d.text.grammar.entries import as_named
 from textseg3d.text.grammar.joining import prepare
+from textseg3d.text.grammar.headings import under_headings
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
 from textseg3d.text.grammar.linking import Linker
@@ -147,7 +148,7 @@ def _read(
     items = with_sides(with_counterparts(items, lexicon), lexicon)
     items = below_sides(only_asked(items, lexicon), lexicon)
     items = within_areas(items, lexicon)
-    items = said_in_full(items, lexicon)
+    items = under_headings(said_in_full(items, lexicon), lexicon)
     for sentence in chunk(without_sound_clauses(items, lexicon), lexicon):
         nodes, unknown = nodes_of(_with_size_only(sentence), refiner)
         ignored += [*sentence.ignored, *unknown]
