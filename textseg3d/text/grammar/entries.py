@@ -71,6 +71,8 @@ def _finds(words: Sequence[Token], lexicon: Lexicon) -> bool:
     """Whether a finding, or a general word for one, is among some words."""
     for at in range(len(words)):
         match, cue = lexicon.match(words, at), cue_table().match(words, at)
+        if lexicon.is_tail(words[at].norm):
+            return True
         if (match is not None and lexicon.is_finding(match)) or (cue and cue[1].kind == "generic"):
             return True
     return False

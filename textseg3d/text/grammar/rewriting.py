@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
 from textseg3d.text.grammar.otherside import with_both_named
@@ -314,7 +315,7 @@ def _sized_before(result: list[Item], item: Item) -> list[Item]:
     start = len(result) - 1
     while start > 0 and result[start - 1].kind in ("mention", "side", "size", "and", "comma"):
         start -= 1
-    groups = _groups(result[start:-1]) if item.text.lower().endswith("s") else []
+    groups = _groups(result[start:-1]) if canon.is_plural(item.text.lower()) else []
     placed = [key[-1].kind == "mention" for key, _ in groups]
     if not groups or any(placed) != all(placed):
         return result
