@@ -33,6 +33,9 @@ _SIDES = frozenset(("left", "right", "l", "r", "lt", "rt", "bilateral", "both"))
 _ORDERED = frozenset(("rib", "ribs", "metatarsal", "metatarsals", "metacarpal", "metacarpals"))
 _ORDERED |= {"toe", "toes"}
 _FOUND = frozenset(("fracture", "fractures", "metastasis", "metastases", "lesion", "lesions"))
+_FOUND |= {"fx", "fxs"}
+_WEIGHTED = frozenset(("t1", "t2", "pd"))
+_SEQUENCES = frozenset(("flair", "stir", "dwi"))
 
 
 def spelled_out(tokens: Sequence[Token]) -> list[Token]:
@@ -43,10 +46,10 @@ def spelled_out(tokens: Sequence[Token]) -> list[Token]:
     '4th rib and 5th rib and 6th rib on the left'
     """
     result: list[Token] = []
-    tokens = _without_directions(_lettered(tokens))
+    tokens = _without_weightings(_without_directions(_lettered(tokens)))
     at = 0
     while at < len(tokens):
-        for reader in (lung_segment, station, _levels, _headed, _ordinals, _counted_vertebrae):
+        for reader in _READERS:
             found = reader(tokens, at)
             if found is not None:
                 result += found[1]
@@ -70,6 +73,14 @@ def _lettered(tokens: Sequence[Token]) -> Sequence[Token]:
     comma = {at: tokens[at]._replace(kind="mark", norm=",", raw=",") for at in heads if at}
     dropped = {at + 1 for at in heads} | {at for at in heads if not at}
     return [comma.get(at, token) for at, token in enumerate(tokens) if at not in dropped]
+
+
+def _without_weightings(tokens: Sequence[Token]) -> Sequence[Token]:
+    """Reads "T2/FLAIR hyperintensity" as "FLAIR hyperintensity": no vertebra is meant."""
+    norms = [token.norm for token in tokens]
+    first = [n for n in range(len(norms) - 2) if norms[n] in _WEIGHTED and norms[n + 1] == "/"]
+    dropped = {n + step for n in first if norms[n + 2] in _SEQUENCES for step in (0, 1)}
+    return [token for at, token in enumerate(tokens) if at not in dropped]
 
 
 def _without_directions(tokens: Sequence[Token]) -> list[Token]:
@@ -282,3 +293,17 @@ def _counted_vertebrae(tokens: Sequence[Token], at: int) -> tuple[int, list[Toke
 
 def _ending(number: int) -> str:
     return {1: "st", 2: "nd", 3: "rd"}.get(number, "th") if number < 20 else "th"
+
+
+def _two_levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """Two weightings that are vertebrae here: "T1 and T2 vertebrae"."""
+    norms = [token.norm for token in tokens[at : at + 4]]
+    if norms[:1] + norms[1:3][1:] != ["t1", "t2"] or norms[1] not in _AND:
+        return None
+    behind, before = norms[3:] and norms[3] in _VERTEBRAL, at and tokens[at - 1].norm in _VERTEBRAL
+    if not (behind or before):
+        return None
+    return at + 3, _joined(tokens[at], _spine(["t1", "t2"], bool(before), bool(behind)))
+
+
+_READERS = (lung_segment, station, _levels, _two_levels, _headed, _ordinals, _counted_vertebrae)
