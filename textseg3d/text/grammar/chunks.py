@@ -160,11 +160,12 @@ class _Chunker(Scopes):
         if self.not_side:  # "the left one only, not the right one"
             self.not_side = False
             return
-        before = self.items[at - 2 : at]
-        if len(before) == 2 and before[1].kind == "compare" and before[0].kind == "side":
+        before = [i for i in self.items[:at] if i.text.lower() not in ("the", "")]
+        kinds = [other.kind for other in before]
+        if kinds[-2:] == ["side", "compare"]:
             if self.pending.sides:  # "right greater than left" is both
                 self.pending.sides.pop()
-            earlier = any(other.kind == "side" for other in self.items[: at - 2])
+            earlier = "side" in kinds[:-2]
             self.pending.sides += [] if earlier else ["both"]
             return
         if not self._compared(at):  # "bilateral effusions, larger on the right"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from textseg3d.text.grammar import canon
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon, Match
+from textseg3d.text.grammar.parts import Mention
+from textseg3d.text.grammar.refine import Refiner
 
 _KINDS_OF_SCAN = frozenset(("ct", "cta", "ctv", "ctpa", "cect", "ncct", "hrct", "cbct", "cmr"))
 _KINDS_OF_SCAN |= {"mr", "mri", "mra", "mrv", "mrcp", "mpmri", "pet", "pet/ct", "pet/mr", "spect"}
@@ -45,6 +48,8 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     rest = found[end + 1 :]
     while rest and rest[0].text.lower() in ("/", *_AGAIN):
         rest = rest[1:]
+    scanned = [item.value for item in found[:end] if item.kind == "mention"]
+    rest = [_as_there(item, scanned, lexicon) for item in rest]
     placed = any(_is_place(item, lexicon) for item in rest)
     if not placed and any(_can_be_anywhere(item, lexicon) for item in rest):
         places = [item for item in found[:end] if item.kind in ("mention", "side")]
@@ -57,6 +62,21 @@ def without_examination(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         further = item.kind == "mention" and _has_a_side(item, lexicon)
         result += [*sides, item] if further and any(map(_names, rest[:at])) else [item]
     return result
+
+
+def _as_there(item: Item, scanned: Sequence[Match], lexicon: Lexicon) -> Item:
+    """A finding that has another name where it was looked for: the "effusion" of a knee."""
+    if len(scanned) != 1 or item.kind != "mention" or not lexicon.is_finding(item.value):
+        return item
+    refiner, name = Refiner(lexicon), canon.singular(item.value.surface)
+    place = lexicon.tree.concept(scanned[0].forms[0].concept)
+    if lexicon.tree.concept(item.value.forms[0].concept).region in (place.region, "whole body"):
+        return item
+    form = refiner.composed(Mention(item.value.forms, name, True), place)
+    if form is None:
+        return item
+    match = item.value._replace(forms=(form,), surface=form.concept)
+    return replace(item, value=match, text=form.concept)
 
 
 def _names(item: Item) -> bool:

@@ -12,6 +12,7 @@ from textseg3d.text.grammar.parts import Mention
 from textseg3d.text.grammar.refine import Refiner
 from textseg3d.text.knowledge import Concept, normalise
 
+_LIMBS = ("upper limb", "lower limb")
 _BREAKS = ("but", "stop", "comma")
 _HEAD = ("mention", "side", "and", "determiner", "filler")
 _DOUBT = ("neg_pre", "neg_post", "neg_any", "neg_attr", "without", "uncertain", "exclude")
@@ -35,10 +36,12 @@ def under_headings(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
         colon = next((n for n, item in enumerate(part) if item.kind == "colon"), None)
         if colon is not None:
             head = _heading(part[:colon], lexicon)
-        elif head and (strong or not denied) and _below(part, head, refiner):
-            if result:
+        elif head and (strong or not denied):
+            own = _placed(part, lexicon) or _in_limb(part, head, lexicon)
+            if result and (own or _below(part, head, refiner)):
                 result[-1] = replace(result[-1], kind="but", value=None, text=";")
-            result += [*head, Item("colon", None, ":")]
+                sides = [item for item in head if item.kind == "side"]
+                result += sides if own else [*head, Item("colon", None, ":")]
         result += items[start : at + 1]
         start = at + 1
     return result
@@ -49,6 +52,10 @@ def _heading(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     named = [item for item in items if item.kind == "mention"]
     plain = named and all(item.kind in _HEAD for item in items)
     return list(items) if plain and not any(lexicon.is_finding(i.value) for i in named) else []
+
+
+def _heads(head: Sequence[Item]) -> list[Item]:
+    return [item for item in head if item.kind == "mention"]
 
 
 def _below(part: Sequence[Item], head: Sequence[Item], refiner: Refiner) -> bool:
@@ -63,8 +70,27 @@ def _below(part: Sequence[Item], head: Sequence[Item], refiner: Refiner) -> bool
     )
 
 
+def _placed(part: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a part begins with a finding, says what it lies in, and has no side."""
+    named = [item for item in part if item.kind in ("mention", "generic", "tail")]
+    kinds = {item.kind for item in part}
+    begins = len(named) == 2 and _finding(named[0], lexicon) is not None and "in" in kinds
+    ends = begins and _finding(named[1], lexicon) is None
+    return ends and not kinds & {"side", "near", "with"} and not named[1].value.sides
+
+
+def _in_limb(part: Sequence[Item], head: Sequence[Item], lexicon: Lexicon) -> bool:
+    """Whether a part names, without a side, what may lie in the limb of a heading."""
+    named = [item for item in part if item.kind == "mention"]
+    if not named or any(i.kind == "side" for i in part) or any(i.value.sides for i in named):
+        return False
+    limb = lexicon.tree.concept(_heads(head)[0].value.forms[0].concept).region
+    regions = [lexicon.tree.concept(item.value.forms[0].concept).region for item in named]
+    return limb in _LIMBS and all(region in (limb, "whole body") for region in regions)
+
+
 def _places(head: Sequence[Item], refiner: Refiner) -> list[Concept]:
-    named = [item for item in head if item.kind == "mention"]
+    named = _heads(head)
     return [refiner.tree.concept(item.value.forms[0].concept) for item in named]
 
 

@@ -252,8 +252,10 @@ def _spelled_out(
         lead.pop(0)
     head: Match = group[-1].value
     if lexicon.is_finding(head) and not all(map(_orders, _members(group))):
-        listed = all(item.kind == "attr" for item in _members(group))
+        members = _members(group)
+        listed = all(item.kind == "attr" for item in members)
         several = canon.is_plural(head.surface.split(" ")[-1]) and listed
+        several |= all(item.kind == "unknown" for item in members)  # "retrocrural and …"
         if not several and "lumen" not in head.surface.split(" "):  # "true and false lumen"
             return None  # "lytic and sclerotic lesions" are of two kinds
     words = unsided(head.surface).split(" ")

@@ -22,6 +22,7 @@ _SOUND = frozenset(("normal", "unremarkable", "intact", "preserved", "patent", "
 _SOUND |= {"normally", "shift", "shifted", "spared", "sparing", "away", "remote", "distant"}
 _PAST = frozenset(("prior", "previous", "previously", "before", "than", "earlier", "was", "were"))
 _SOUND |= _PAST
+_SOUND |= {"displacing", "displaces", "compressing", "compresses", "pushing", "pushes", "indenting"}
 _FROM = frozenset(("above", "below", "slice", "slices", "sections", "cuts"))
 _HEALTHY = frozenset(("normal", "unremarkable", "intact", "preserved"))
 _POST = ("status post", "s/p", "s / p", "post ")  # "status post left mastectomy for cancer"
