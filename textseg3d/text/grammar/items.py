@@ -331,6 +331,8 @@ def on_topic(items: Sequence[Item]) -> list[Item]:
     for at in named:
         following = items[at + 1].text.lower().split(" ")[0] if at + 1 < len(items) else ""
         changes = following in ("change", "changes") and items[at].kind == "mention"
+        if following.startswith("patient") and " in " in f" {items[at].text.lower()} ":
+            continue  # "pituitary adenoma in this patient"
         if following in _PURPOSES | _LOOKS | _SYMPTOMS or changes:
             dropped.add(at)
         if following in _SYMPTOMS and at and items[at - 1].kind == "side":

@@ -306,4 +306,32 @@ def _two_levels(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | N
     return at + 3, _joined(tokens[at], _spine(["t1", "t2"], bool(before), bool(behind)))
 
 
-_READERS = (lung_segment, station, _levels, _two_levels, _headed, _ordinals, _counted_vertebrae)
+def _disc_between(tokens: Sequence[Token], at: int) -> tuple[int, list[Token]] | None:
+    """A disc by its vertebrae: "the disc between the L4 and L5 vertebrae"."""
+    if tokens[at].norm not in _DISCS or tokens[at].norm == "intervertebral":
+        return None
+    end, norms = at + 1, [token.norm for token in tokens]
+    while end < len(norms) and norms[end] in ("space", "the"):
+        end += 1
+    if norms[end : end + 1] != ["between"]:
+        return None
+    levels: list[str] = []
+    end += 1
+    while end < len(norms) and (norms[end] in ("the", *_AND) or _LEVEL.fullmatch(norms[end])):
+        levels += [norms[end]] if _LEVEL.fullmatch(norms[end]) else []
+        end += 1
+    while end < len(norms) and levels[1:] and norms[end] in _VERTEBRAL:
+        end += 1
+    return (end, _joined(tokens[at], [[*levels, "disc"]])) if len(levels) == 2 else None
+
+
+_READERS = (
+    lung_segment,
+    station,
+    _disc_between,
+    _levels,
+    _two_levels,
+    _headed,
+    _ordinals,
+    _counted_vertebrae,
+)
