@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from textseg3d.text.grammar.items import Item
 from textseg3d.text.grammar.lexicon import Lexicon
@@ -14,6 +16,10 @@ _TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
 _SOUND = frozenset(("normal", "unremarkable", "intact", "spared", "preserved", "unaffected"))
 _EARLIER = frozenset(("previously", "before", "earlier", "prior", "previous", "formerly"))
 _EARLIER |= {"baseline", "initial", "initially"}
+_THEN = frozenset(("ago", "last", "outside", "first", "initial", "prior", "previous", "earlier"))
+_THEN |= {"january", "february", "march", "april", "june", "july", "august", "september"}
+_THEN |= {"october", "november", "december", "yesterday", "admission", "old", "preoperative"}
+_YEAR = re.compile(r"(?:19|20)\d\d")
 
 
 class Ahead:
@@ -69,7 +75,11 @@ class Ahead:
         """Whether what follows speaks of an earlier examination: "on the prior CT"."""
         following = self._next(at, ("filler", "in"))
         word = following.text.lower().split(" ")[0] if following is not None else ""
-        return word in _EARLIER
+        behind = takewhile(lambda i: i.kind not in ("comma", "but", "stop"), self.items[at + 1 :])
+        rest = [word for item in behind for word in item.text.lower().split(" ")]
+        placed = any(i.kind == "in" for i in self.items[at + 1 : at + 2]) or "ago" in rest
+        dated = any(_YEAR.fullmatch(word) or word in _THEN for word in rest)
+        return word in _EARLIER or (placed and dated)
 
     def _list_ahead(self) -> bool:
         """Whether the list that is being read ends in "or"."""
