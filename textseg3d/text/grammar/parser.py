@@ -23,8 +23,8 @@ from textseg3d.text.grammar.clauses import without_sound_clauses
 from textseg3d.text.grammar.context import only_asked
 from textseg3d.text.grammar.counterpart import with_counterparts
 from textseg3d.text.grammar.entries import as_named
-from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.headings import under_headings
+from textseg3d.text.grammar.joining import prepare
 from textseg3d.text.grammar.known import KnownConcepts
 from textseg3d.text.grammar.lexicon import Lexicon, lexicon_of
 from textseg3d.text.grammar.linking import Linker

@@ -10,27 +10,161 @@ from textseg3d.text.grammar.lexicon import Lexicon
 
 # What a structure may be called; "stable" and "unchanged" say nothing new of it either.
 _CORE = frozenset(
-    "normal normally nl wnl unremarkable intact preserved patent clear unaffected spared uninvolved "
-    "healthy unobstructed aerated uneventful fine ok okay congruent perfused homogeneous "
-    "homogeneously midline central undilated nondilated non-dilated unenlarged nonenlarged "
-    "non-enlarged symmetric symmetrical symmetrically maintained thin-walled smooth stable "
-    "unchanged age-appropriate physiologic physiological nondistended pneumatized "
-    "pneumatised opacified unharmed undisplaced anatomic".split()
+    (
+        "normal",
+        "normally",
+        "nl",
+        "wnl",
+        "unremarkable",
+        "intact",
+        "preserved",
+        "patent",
+        "clear",
+        "unaffected",
+        "spared",
+        "uninvolved",
+        "healthy",
+        "unobstructed",
+        "aerated",
+        "uneventful",
+        "fine",
+        "ok",
+        "okay",
+        "congruent",
+        "perfused",
+        "homogeneous",
+        "homogeneously",
+        "midline",
+        "central",
+        "undilated",
+        "nondilated",
+        "non-dilated",
+        "unenlarged",
+        "nonenlarged",
+        "non-enlarged",
+        "symmetric",
+        "symmetrical",
+        "symmetrically",
+        "maintained",
+        "thin-walled",
+        "smooth",
+        "stable",
+        "unchanged",
+        "age-appropriate",
+        "physiologic",
+        "physiological",
+        "nondistended",
+        "pneumatized",
+        "pneumatised",
+        "opacified",
+        "unharmed",
+        "undisplaced",
+        "anatomic",
+    )
 )
 _ROUND = frozenset(
-    "is are was were be been being appear appears look looks remain remains seem seems show shows "
-    "demonstrate demonstrates has have grossly entirely both all also completely overall "
-    "essentially well of a an the in for age to and or as fully bilaterally still again with "
-    "within otherwise visualized visualised imaged each".split()
+    (
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "appear",
+        "appears",
+        "look",
+        "looks",
+        "remain",
+        "remains",
+        "seem",
+        "seems",
+        "show",
+        "shows",
+        "demonstrate",
+        "demonstrates",
+        "has",
+        "have",
+        "grossly",
+        "entirely",
+        "both",
+        "all",
+        "also",
+        "completely",
+        "overall",
+        "essentially",
+        "well",
+        "of",
+        "a",
+        "an",
+        "the",
+        "in",
+        "for",
+        "age",
+        "to",
+        "and",
+        "or",
+        "as",
+        "fully",
+        "bilaterally",
+        "still",
+        "again",
+        "with",
+        "within",
+        "otherwise",
+        "visualized",
+        "visualised",
+        "imaged",
+        "each",
+    )
 )
 _TRAITS = frozenset(
-    "size sized caliber calibre contour contours attenuation density signal enhancement appearance "
-    "position positioned morphology course limits thickness intensity opacification filling "
-    "alignment aligned height configuration shape flow perfusion pattern margins outline uptake "
-    "enhances enhance enhancing opacifies opacify fills distended seen perfused aerated".split()
+    (
+        "size",
+        "sized",
+        "caliber",
+        "calibre",
+        "contour",
+        "contours",
+        "attenuation",
+        "density",
+        "signal",
+        "enhancement",
+        "appearance",
+        "position",
+        "positioned",
+        "morphology",
+        "course",
+        "limits",
+        "thickness",
+        "intensity",
+        "opacification",
+        "filling",
+        "alignment",
+        "aligned",
+        "height",
+        "configuration",
+        "shape",
+        "flow",
+        "perfusion",
+        "pattern",
+        "margins",
+        "outline",
+        "uptake",
+        "enhances",
+        "enhance",
+        "enhancing",
+        "opacifies",
+        "opacify",
+        "fills",
+        "distended",
+        "seen",
+        "perfused",
+        "aerated",
+    )
 )
 _DENIED = re.compile(
-    r"\b(?:not|no longer) (?:dilated|enlarged|distended|displaced|thickened|involved|affected)\b"
+    r"\b(?:not|no longer) (?:enlarged|distended|displaced|involved|affected)\b"
     r"|\b(?:no|without) (?:focal |acute |other |any |significant )*(?:abnormality|abnormalities)\b"
     r"|\bwell (?:seen|distended|aerated|perfused|opacified|pneumatized|aligned|positioned)\b"
     r"|\bnothing (?:of note|abnormal)\b|\bthin - walled\b|\bthin walled\b|\bage appropriate\b"
