@@ -16,10 +16,14 @@ _TRANSPARENT = ("filler", "determiner", "attr", "count", "unknown", "be")
 _SOUND = frozenset(("normal", "unremarkable", "intact", "spared", "preserved", "unaffected"))
 _EARLIER = frozenset(("previously", "before", "earlier", "prior", "previous", "formerly"))
 _EARLIER |= {"baseline", "initial", "initially"}
-_THEN = frozenset(("ago", "last", "outside", "first", "initial", "prior", "previous", "earlier"))
-_THEN |= {"january", "february", "march", "april", "june", "july", "august", "september"}
-_THEN |= {"october", "november", "december", "yesterday", "admission", "old", "preoperative"}
-_YEAR = re.compile(r"(?:19|20)\d\d")
+# Only with the word for an examination: "not seen in the first rib" is a denial.
+_THEN = re.compile(
+    r"\bago\b|\byesterday\b|\b(?:19|20)\d\d\b|\blast (?:year|month|week|time)\b"
+    r"|\b(?:first|last|initial|outside|prior|previous|earlier|old|preoperative|admission)"
+    r" (?:\w+ ){0,2}(?:cta?|mra?|mri|pet|scan|study|exam|examination|imaging|radiograph|film)\b"
+    r"|\b(?:from|of|in) (?:january|february|march|april|may|june|july|august|september|october"
+    r"|november|december)\b"
+)
 
 
 class Ahead:
@@ -76,10 +80,7 @@ class Ahead:
         following = self._next(at, ("filler", "in"))
         word = following.text.lower().split(" ")[0] if following is not None else ""
         behind = takewhile(lambda i: i.kind not in ("comma", "but", "stop"), self.items[at + 1 :])
-        rest = [word for item in behind for word in item.text.lower().split(" ")]
-        placed = any(i.kind == "in" for i in self.items[at + 1 : at + 2]) or "ago" in rest
-        dated = any(_YEAR.fullmatch(word) or word in _THEN for word in rest)
-        return word in _EARLIER or (placed and dated)
+        return word in _EARLIER or bool(_THEN.search(" ".join(i.text.lower() for i in behind)))
 
     def _list_ahead(self) -> bool:
         """Whether the list that is being read ends in "or"."""

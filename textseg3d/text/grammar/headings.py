@@ -15,7 +15,16 @@ from textseg3d.text.knowledge import Concept, normalise
 _LIMBS = ("upper limb", "lower limb")
 _BREAKS = ("but", "stop", "comma")
 _HEAD = ("mention", "side", "and", "determiner", "filler")
-_DOUBT = ("neg_pre", "neg_post", "neg_any", "neg_attr", "without", "uncertain", "exclude")
+_DOUBT = (
+    "neg_pre",
+    "neg_any",
+    "neg_attr",
+    "without",
+    "exclude",
+    "unc_pre",
+    "unc_any",
+    "unc_cannot",
+)
 
 
 def under_headings(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
@@ -32,11 +41,12 @@ def under_headings(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     start, denied = 0, False
     for at in [n for n, item in enumerate(items) if item.kind in _BREAKS] + [len(items)]:
         part, strong = items[start:at], start > 0 and items[start - 1].kind != "comma"
-        denied = any(i.kind in _DOUBT for i in part) or (denied and not strong)
+        listed = (denied and not strong) or any(item.kind == "neg_post" for item in part)
+        denied = listed or any(item.kind in _DOUBT for item in part)
         colon = next((n for n, item in enumerate(part) if item.kind == "colon"), None)
         if colon is not None:
             head = _heading(part[:colon], lexicon)
-        elif head and (strong or not denied):
+        elif head and (strong or not listed):
             own = _placed(part, lexicon) or _in_limb(part, head, lexicon)
             if result and (own or _below(part, head, refiner)):
                 result[-1] = replace(result[-1], kind="but", value=None, text=";")

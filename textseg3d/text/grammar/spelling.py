@@ -161,6 +161,8 @@ def correct(tokens: Sequence[Token], lexicon: Lexicon, *, english: bool = False)
             choices = speller_of(lexicon, english).candidates(word)
             choices = tuple(c for c in choices if not _denies(c) or edit_distance(word, c, 1) <= 1)
             choices = _narrow(choices, result, at, lexicon)
+        if fold(tokens[at].raw.lower()) in choices:
+            continue  # right as it was written: "leukemia", whose norm is "leucemia"
         if len(choices) == 1:
             result[at] = tokens[at]._replace(norm=choices[0], raw=choices[0])
             corrections.append(Correction(tokens[at].raw, choices[0]))
