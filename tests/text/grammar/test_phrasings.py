@@ -228,6 +228,14 @@ On words and sentences that it has not met the grammar reached two of its aims (
 ``j``, over concepts whose names nobody had tried yet, it stayed below all. The faults were mended
 then, so all splits are regression tests with the aims as limits now.
 
+``ar`` (sentences of reports, 74), ``as`` (commands, 75), ``at`` (telegraphic, dictated sentences,
+75; three had been seen before), ``au`` (search phrases, 71) and ``av`` (of all kinds, 74), over any
+concepts, by one writer each, their sha256 committed before the only run: concepts 97.3, 98.7, 70.7,
+98.6 and 90.5 %, sides of 48 of 51 rows with one, 47 of 47, 42 of 53, 44 of 46 and 39 of 45, sizes
+32 of 32, 23 of 25, 31 of 37, 29 of 29 and 24 of 26, denials and doubts 14 of 14, 15 of 16, 14 of
+17, 13 of 14 and 14 of 16, two denials invented, both in ``ar``. Then they were used for mending;
+26 rows are faults that are not mended, and left out (15 of them in ``at``).
+
 ``dev1`` (sides, places and sizes) and ``dev2`` (denials, doubts, and words of denial in texts that
 affirm), 250 each, were written by two people who saw names only, over any concepts of the tree, so
 they are not part of the check that splits are apart. They were meant for finding faults and were
@@ -301,7 +309,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 _FEW = ("dev1", "dev3", "ab", "af", "ag", "ai", "aj", "ak", "ao", "ap", "aq")
 TUNED = tuple(f"dev{number}" for number in range(1, 11))
-LATER = tuple(f"a{letter}" for letter in "abcdefghijklmnopq")
+LATER = tuple(f"a{letter}" for letter in "abcdefghijklmnopqrstuv")
 SPLITS = ("dev", "held_out", "fresh", "unseen", *"abcdefghijklmnopqrstuvwxyz", *LATER, *TUNED)
 APART = [split for split in SPLITS if split not in (*"fgopqrstuvwxyz", *LATER, *TUNED)]
 
