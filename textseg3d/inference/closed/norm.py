@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import torch
 
-_CHUNK = 2**18
-"""Values that are normalised at a time: three copies of them stay in a core's cache."""
-
 
 class ChannelNorm(torch.nn.GroupNorm):
     """Group norm of one channel per group, which is instance norm.
@@ -15,36 +12,30 @@ class ChannelNorm(torch.nn.GroupNorm):
     96³ voxels that costs four digits, and more further down the network. Here planes are added up
     by themselves, and their sums in float64. In bf16, which has no four digits, torch's runs.
 
-    Rows of a plane are added up whole, all their voxels and channels side by side: over voxels
-    of 16 channels torch takes 20 times as long.
+    Rows are added up whole, with all their voxels and channels side by side: a sum over single
+    voxels of 16 channels took torch 20 times as long.
     """
 
-    @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise [B, C, D, H, W], without gradients; the result has channels last."""
+        """Normalise [B, C, D, H, W]; float32 on a CPU becomes channels last."""
         if x.dtype != torch.float32 or x.device.type != "cpu":
             return super().forward(x)
         batch, channels, depth, height, width = x.shape
-        planes = x.permute(0, 2, 3, 4, 1).reshape(batch, depth, height, width * channels)
-        out = torch.empty_like(planes)
         count = depth * height * width
-        step = max(1, _CHUNK // (height * width * channels))
-        for values, found in zip(planes, out):
+        rows = x.permute(0, 2, 3, 4, 1).reshape(batch, depth, height, width * channels)
 
-            def per_channel(rows: torch.Tensor) -> torch.Tensor:
-                """Sums of planes [n, W·C] → of channels, float64."""
-                return rows.view(-1, width, channels).sum(dim=1).double().sum(dim=0)
+        def total(values: torch.Tensor) -> torch.Tensor:
+            planes = values.sum(dim=2).view(batch, depth, width, channels).sum(dim=2)
+            return planes.double().sum(dim=1)
 
-            mean = per_channel(values.sum(dim=1)) / count
-            middle = mean.float().repeat(width)
-            squares = torch.zeros_like(mean)
-            for part in values.split(step):
-                squares += per_channel((part - middle).square_().sum(dim=1))
-            scale = (squares / count + self.eps).rsqrt().float()
-            shift = torch.zeros_like(scale)
-            if self.affine:
-                scale, shift = scale * self.weight, self.bias
-            scale, shift = scale.repeat(width), shift.repeat(width)
-            for part, target in zip(values.split(step), found.split(step)):
-                torch.addcmul(shift, part - middle, scale, out=target)
-        return out.view(batch, depth, height, width, channels).permute(0, 4, 1, 2, 3)
+        def along(each: torch.Tensor) -> torch.Tensor:
+            return each.repeat(1, width)[:, None, None]
+
+        centred = rows - along((total(rows) / count).float())
+        scale = (total(centred.square()) / count + self.eps).rsqrt().float()
+        if self.affine:
+            scale = scale * self.weight
+        centred.mul_(along(scale))
+        if self.affine:
+            centred.add_(along(self.bias[None]))
+        return centred.view(batch, depth, height, width, channels).permute(0, 4, 1, 2, 3)
