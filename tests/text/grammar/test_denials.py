@@ -48,7 +48,16 @@ def test_one_is_denied_and_one_is_not(said):
 
 
 @pytest.mark.parametrize(
-    "said", ["no {a} or {b}", "neither {a} nor {b}", "no {a}, ascites or {b}", "without {a} or {b}"]
+    "said",
+    [
+        "no {a} or {b}",
+        "neither {a} nor {b}",
+        "no {a}, ascites or {b}",
+        "without {a} or {b}",
+        "{a} was not seen, nor was {b}",
+        "{a} is not present nor is {b}",
+        "{a} not identified, nor {b}",
+    ],
 )
 def test_a_list_is_denied_to_its_end(said):
     for (a, _), (b, _) in product(DENIED, AFFIRMED):
@@ -152,3 +161,11 @@ def test_denials_in_other_words(text: str) -> None:
     parsed = parse_prompt(text)
     assert parsed.status == "negated"
     assert [(t.concept, t.side) for t in parsed.negated] == [("kidney stone", "left")]
+
+
+def test_nor_denies_no_further_than_its_sentence() -> None:
+    parsed = parse_prompt(
+        "A cyst was not seen, nor a stone, but a rib fracture. Ascites or a mass."
+    )
+    assert [t.concept for t in parsed.targets] == ["rib fracture", "ascites", "mass"]
+    assert [t.concept for t in parsed.negated] == ["cyst", "stone"]

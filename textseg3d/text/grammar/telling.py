@@ -42,7 +42,20 @@ def told(items: Sequence[Item], lexicon: Lexicon) -> list[Item]:
     result = _effects(_compared(_more_on_one(_other_side(_away(result, lexicon)))))
     result = _earlier_sizes(result)
     result = _relative(result, lexicon)
-    return _nothing(_free(result, lexicon), lexicon)
+    return _nothing(_free(_nor(result), lexicon), lexicon)
+
+
+def _nor(items: list[Item]) -> list[Item]:
+    """Reads "a cyst was not seen, nor was a stone" as two denials."""
+    result: list[Item] = []
+    denied = False
+    for item in items:
+        denied = (denied or item.kind == "neg_post") and item.kind not in ("but", "stop")
+        again = denied and item.kind == "or" and item.text.lower() == "nor"
+        verb = item.kind == "be" and bool(result) and result[-1].text.lower() == "nor"
+        if not (verb and denied):
+            result.append(replace(item, kind="neg_pre", value=None) if again else item)
+    return result
 
 
 def _free(items: list[Item], lexicon: Lexicon) -> list[Item]:
